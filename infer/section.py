@@ -1,0 +1,61 @@
+"""Section and FaciesSection: the two things that flow through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+LineKind = Literal["inline", "crossline"]
+
+NO_DATA = -1
+"""The facies code of a sample without data: a dead trace or a hole."""
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One line's traces side by side, in ascending order of the crossing lines' numbers.
+
+    The section spans the survey's whole crossing axis: where the file has no trace, `live` is False and the
+    amplitude zero, exactly as for a dead trace.
+    """
+
+    kind: LineKind
+    number: int
+    amplitude: NDArray[np.float32]  # [trace, sample], C-contiguous, finite
+    inline: NDArray[np.int32]  # [trace], header numbers
+    crossline: NDArray[np.int32]  # [trace]
+    twt_ms: NDArray[np.float64]  # [sample]
+    live: NDArray[np.bool_]  # [trace]; False: a dead trace or a hole
+    silenced: int = 0
+    """How many samples were NaN, infinite or an "undefined" value, and were made zero."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Traces, samples."""
+        return self.amplitude.shape[0], self.amplitude.shape[1]
+
+    @property
+    def crossing(self) -> NDArray[np.int32]:
+        """The numbers along the line, `[trace]`: crosslines for an inline, inlines for a crossline."""
+        return self.crossline if self.kind == "inline" else self.inline
+
+
+@dataclass(frozen=True, eq=False)
+class FaciesSection:
+    """A section's facies: what `classify` returns and `write` writes."""
+
+    section: Section
+    facies: NDArray[np.int8]  # [trace, sample]; NO_DATA on dead traces and holes
+    probabilities: NDArray[np.float32]  # [facies, trace, sample]; NaN on dead traces and holes
+    facies_names: tuple[str, ...]
+    facies_colours: tuple[str, ...]  # "#rrggbb" each
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """The probability of the chosen facies, `[trace, sample]`; NaN without data."""
+        confidence: NDArray[np.float32] = self.probabilities.max(axis=0)
+        return confidence
