@@ -12,9 +12,9 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; renamed to `path` if the block ends well, removed if it does not.
 
-    The temporary name keeps the suffix, since some writers choose their format by it.
+    The temporary name ends as the final one does, since writers choose their format by that.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
     try:
         yield temporary
         temporary.replace(path)

@@ -43,6 +43,19 @@ class Section:
         """The numbers along the line, `[trace]`: crosslines for an inline, inlines for a crossline."""
         return self.crossline if self.kind == "inline" else self.inline
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what an interpreter should know before believing a result on this line."""
+        sentences = []
+        line, live = f"{self.kind.capitalize()} {self.number}", int(np.count_nonzero(self.live))
+        if live < len(self.live) / 2:
+            sentences.append(f"{line} has only {live:,} live traces at {len(self.live):,} places.")
+        if self.silenced:
+            sentences.append(
+                f"{line} has {self.silenced:,} samples that are no amplitudes (NaN, infinite, 1e30): taken as silence."
+            )
+        return tuple(sentences)
+
 
 @dataclass(frozen=True, eq=False)
 class FaciesSection:
@@ -53,6 +66,7 @@ class FaciesSection:
     probabilities: NDArray[np.float32]  # [facies, trace, sample]; NaN on dead traces and holes
     facies_names: tuple[str, ...]
     facies_colours: tuple[str, ...]  # "#rrggbb" each
+    amplitude_clip: float  # what the section was scaled by
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
