@@ -1,3 +1,54 @@
-"""Seismic facies for whole lines of a SEG-Y survey: the runtime, light enough to live inside a host program."""
+"""Seismic facies for whole lines of a SEG-Y survey: the runtime, light enough to live inside a host program.
+
+>>> import infer
+>>> survey = infer.open_survey("cube.sgy")                                   # doctest: +SKIP
+>>> model = infer.load_model("waldeland")                                    # doctest: +SKIP
+>>> line = survey.read_crossline(500)                                        # doctest: +SKIP
+>>> result = infer.classify(line, model, survey.amplitude_clip)              # doctest: +SKIP
+>>> infer.write(result, "crossline_500.npz")                                 # doctest: +SKIP
+"""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from infer.card import ModelCard as ModelCard
+    from infer.classification import classify as classify
+    from infer.errors import InferError as InferError
+    from infer.models import list_models as list_models
+    from infer.models import load_model as load_model
+    from infer.section import FaciesSection as FaciesSection
+    from infer.section import Section as Section
+    from infer.sessions import Model as Model
+    from infer.survey import Survey as Survey
+    from infer.survey import open_survey as open_survey
+    from infer.writers import write as write
+
+_HOMES = {
+    "FaciesSection": "infer.section",
+    "InferError": "infer.errors",
+    "Model": "infer.sessions",
+    "ModelCard": "infer.card",
+    "Section": "infer.section",
+    "Survey": "infer.survey",
+    "classify": "infer.classification",
+    "list_models": "infer.models",
+    "load_model": "infer.models",
+    "open_survey": "infer.survey",
+    "write": "infer.writers",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: numba and onnxruntime take longer than a `--help` may."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'infer' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,248 @@
+"""onnxruntime sessions: device choice, threads, what really runs."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import os
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infer.card import ModelCard, read_card
+from infer.errors import DependencyError, DeviceError, ModelError, OptionError
+
+CPU_BATCH_BYTES = 512 * 1024
+"""Patches of one batch on a CPU: they and the first layer's maps should stay in a core's cache."""
+CUDA_BATCH_BYTES = 16 * 1024 * 1024
+"""On a GPU: enough work to fill it, and little enough for VGG16's first maps to fit into a small card's memory."""
+
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a session runs: `cpu`, or one CUDA device."""
+
+    kind: Literal["cpu", "cuda"]
+    index: int = 0
+    name: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "cpu":
+            return f"CPU ({_count(cores(), 'thread')})"
+        return f"CUDA:{self.index} ({self.name})"
+
+
+class Model:
+    """A patch model on a device. Safe to use from several threads at once; each thread takes its own `Runner`.
+
+    On a CPU every batch runs in the thread that asks for it and `workers` batches run side by side, one a core: no
+    thread waits for another at the end of each layer, and no thread of onnxruntime is left to spin in a host program.
+    """
+
+    def __init__(self, path: Path, device: str = "auto") -> None:
+        """Start a session for the .onnx file at `path` on `auto`, `cpu`, `cuda` or `cuda:N`.
+
+        Raises ModelError: not a patch model with a card. DeviceError: CUDA was asked for and cannot run, with the
+        reason. DependencyError: no onnxruntime is installed.
+        """
+        self.path = path
+        self.card: ModelCard = read_card(path)
+        self.device, self.device_reason = choose_device(device)
+        self.workers = cores() if self.device.kind == "cpu" else 2  # on a GPU: one cuts while the other runs
+        self._session = _start(path, self.device)
+        _check_contract(self._session, self.card, path.name)
+
+    def batch_size(self, positions: int, asked: int | None = None) -> int:
+        """How many patches a batch holds, by the device's rule unless `asked` for; never more than `positions`.
+
+        Raises OptionError: `asked` is below 1.
+        """
+        if asked is not None and asked < 1:
+            raise OptionError(f"A batch holds at least one patch, so a batch size of {asked} makes no sense.")
+        budget = CPU_BATCH_BYTES if self.device.kind == "cpu" else CUDA_BATCH_BYTES
+        sound = asked or max(1, budget // (4 * self.card.patch_size**2))
+        return max(1, min(sound, positions))
+
+    def runner(self, batch_size: int) -> Runner:
+        """Buffers for one thread to run batches of `batch_size` patches with."""
+        return Runner(self._session, self.card, self.device, batch_size)
+
+
+class Runner:
+    """One thread's bound buffers: fill `patches`, call `run`, read what it returns before the next call."""
+
+    def __init__(self, session: Any, card: ModelCard, device: Device, batch_size: int) -> None:
+        ort = onnxruntime()
+        size, facies = card.patch_size, len(card.facies_names)
+        self.patches: NDArray[np.float32] = np.zeros((batch_size, size, size), np.float32)
+        self._probabilities: NDArray[np.float32] = np.empty((batch_size, facies), np.float32)
+        self._session, self._binding = session, session.io_binding()
+        self._on_device = None
+        # An OrtValue on the CPU shares the array's memory, so patches are cut where the session reads them.
+        source = ort.OrtValue.ortvalue_from_numpy(self.patches)
+        if device.kind == "cuda":
+            source = self._on_device = ort.OrtValue.ortvalue_from_numpy(self.patches, "cuda", device.index)
+        self._binding.bind_ortvalue_input("patches", source)
+        self._binding.bind_ortvalue_output("probabilities", ort.OrtValue.ortvalue_from_numpy(self._probabilities))
+
+    def run(self) -> NDArray[np.float32]:
+        """Probabilities `[patch, facies]` of all of `patches`: a buffer that the next call overwrites."""
+        if self._on_device is not None:
+            self._on_device.update_inplace(self.patches)
+        self._session.run_with_iobinding(self._binding)
+        self._binding.synchronize_outputs()
+        return self._probabilities
+
+
+def choose_device(asked: str) -> tuple[Device, str]:
+    """The device for `auto`, `cpu`, `cuda` or `cuda:N`, and why it is not a GPU where `auto` chose the CPU.
+
+    Raises OptionError: none of these. DeviceError: CUDA was asked for and cannot run, with the reason.
+    """
+    parts = re.fullmatch(r"auto|cpu|cuda(?::([0-9]+))?", asked)
+    if parts is None:
+        raise OptionError(f"There is no device '{asked}': use auto, cpu, cuda or cuda:N, such as cuda:0.")
+    if asked == "cpu":
+        return Device("cpu"), ""
+    index = int(parts[1] or 0)
+    reason = cuda_obstacle(index)
+    if reason is None:
+        return Device("cuda", index, cuda_device_names()[index]), ""
+    if asked != "auto":
+        raise DeviceError(f"CUDA device {index} cannot be used: {reason} `infer doctor` shows what can run here.")
+    return Device("cpu"), reason
+
+
+def cuda_obstacle(index: int = 0) -> str | None:
+    """A sentence on why CUDA device `index` cannot run a session here; None if nothing is known to stand in the way.
+
+    Asked before onnxruntime is, since onnxruntime would log to the screen and quietly go on with the CPU.
+    """
+    try:
+        names = cuda_device_names()
+    except OSError as error:
+        return f"no NVIDIA driver answers ({error})."
+    if _CUDA not in onnxruntime().get_available_providers():
+        return (
+            "the installed onnxruntime is the one without CUDA. "
+            'Replace it: `pip uninstall onnxruntime`, then `pip install "facies-edge[gpu]"`.'
+        )
+    if index >= len(names):
+        return f"there {'is' if len(names) == 1 else 'are'} {_count(len(names), 'CUDA device')}, numbered from 0."
+    return _cuda_library_obstacle()
+
+
+@cache
+def cuda_device_names() -> tuple[str, ...]:
+    """The names of the CUDA devices, as the driver gives them.
+
+    Raises OSError: no driver, or it does not start.
+    """
+    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    status = driver.cuInit(0)
+    if status:
+        raise OSError(f"cuInit returned {status}")
+    count, device, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    names = []
+    for index in range(count.value):
+        driver.cuDeviceGet(ctypes.byref(device), index)
+        driver.cuDeviceGetName(name, len(name), device)
+        names.append(name.value.decode(errors="replace"))
+    return tuple(names)
+
+
+@cache
+def _cuda_library_obstacle() -> str | None:
+    ort = onnxruntime()
+    # preload_dlls prints what it misses; the sentence below says it instead, and a library does not print.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
+        ort.preload_dlls()
+    folder = Path(ort.__file__).parent / "capi"
+    pattern = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"
+    try:
+        for library in ("shared", "cuda"):
+            ctypes.CDLL(str(folder / pattern.format(library)))
+    except OSError as error:
+        missing = str(error).removeprefix(str(folder)).split(": cannot open")[0]
+        return f'a library of CUDA or cuDNN does not load: {missing}. `pip install "facies-edge[gpu]"` brings them.'
+    return None
+
+
+@cache
+def onnxruntime() -> Any:
+    """The onnxruntime module.
+
+    Raises DependencyError: neither onnxruntime nor onnxruntime-gpu is installed.
+    """
+    try:
+        import onnxruntime as ort
+
+        ort.InferenceSession  # noqa: B018 - an uninstalled onnxruntime leaves an empty folder that still imports
+    except (ImportError, AttributeError) as error:
+        raise DependencyError(
+            'No onnxruntime is installed: `pip install "facies-edge[cpu]"`, or `pip install "facies-edge[gpu]"` for a '
+            "machine with an NVIDIA GPU."
+        ) from error
+    return ort
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _start(path: Path, device: Device) -> Any:
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors come as exceptions; nothing goes to the host's screen
+    providers: list[Any] = [_CPU]
+    if device.kind == "cuda":
+        settings = {
+            "device_id": str(device.index),
+            "cudnn_conv_algo_search": "HEURISTIC",  # the exhaustive search costs seconds and pays on no patch model
+            "use_tf32": "0",  # the same answers as on a CPU
+        }
+        providers = [(_CUDA, settings), _CPU]
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    except Exception as error:  # onnxruntime's exceptions share no base of their own
+        if device.kind == "cuda":
+            raise DeviceError(f"CUDA device {device.index} cannot be used: onnxruntime says “{error}”.") from error
+        raise ModelError(f"{path.name} cannot be run by onnxruntime {ort.__version__}: {error}.") from error
+    if device.kind == "cuda" and session.get_providers()[0] != _CUDA:
+        raise DeviceError(f"CUDA device {device.index} cannot be used: onnxruntime left it out without a reason.")
+    return session
+
+
+def _check_contract(session: Any, card: ModelCard, name: str) -> None:
+    """Raise ModelError unless the session takes and gives what the design's contract says."""
+    size, facies = card.patch_size, len(card.facies_names)
+    inputs = {value.name: (value.type, value.shape[1:]) for value in session.get_inputs()}
+    outputs = {value.name: (value.type, value.shape[1:]) for value in session.get_outputs()}
+    if inputs != {"patches": ("tensor(float)", [size, size])} or outputs != {
+        "probabilities": ("tensor(float)", [facies])
+    }:
+        raise ModelError(
+            f"{name} is not a patch model: by its card it should take `patches` float32 [batch, {size}, {size}] and "
+            f"give `probabilities` float32 [batch, {facies}], but it takes {inputs} and gives {outputs}."
+        )
+    if isinstance(session.get_inputs()[0].shape[0], int):
+        raise ModelError(f"{name} runs batches of one size only: export it with a free batch dimension.")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

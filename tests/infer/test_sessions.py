@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+import onnxruntime as ort
+import pytest
+
+from infer import sessions
+from infer.card import write_card
+from infer.errors import DependencyError, DeviceError, ModelError, OptionError
+from infer.models import load_model
+from infer.sessions import Device, Model, choose_device
+
+from .conftest import build_model, card_for
+
+HAS_CUDA = sessions.cuda_obstacle() is None
+no_cuda = pytest.mark.skipif(HAS_CUDA, reason="CUDA runs here")
+
+
+@no_cuda
+def test_cuda_that_cannot_run_is_an_error_with_the_reason(tiny_model):
+    with pytest.raises(DeviceError) as error:
+        load_model(tiny_model(8), "cuda")
+    assert str(error.value) == (
+        f"CUDA device 0 cannot be used: {sessions.cuda_obstacle()} `infer doctor` shows what can run here."
+    )
+
+
+@no_cuda
+def test_auto_runs_on_the_cpu_and_knows_why(tiny_model):
+    model = load_model(tiny_model(8), "auto")
+    assert model.device == Device("cpu")
+    assert model.device_reason == sessions.cuda_obstacle()
+
+
+@pytest.mark.skipif(not HAS_CUDA, reason="no CUDA here")
+def test_cuda_gives_the_answers_of_the_cpu(tiny_model):
+    import numpy as np
+
+    from .test_classify import CLIP, classify, section_of
+
+    on_cpu = classify(section_of(30, 40), load_model(tiny_model(8), "cpu"), CLIP)
+    model = load_model(tiny_model(8), "cuda")
+    np.testing.assert_allclose(classify(section_of(30, 40), model, CLIP).probabilities, on_cpu.probabilities, atol=1e-5)
+    assert str(model.device).startswith("CUDA:0 (")
+
+
+@pytest.fixture
+def gpu_build(monkeypatch):
+    """An onnxruntime that offers CUDA, on a machine with one CUDA device whose libraries load."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(sessions, "cuda_device_names", lambda: ("Tiny GPU",))
+    monkeypatch.setattr(sessions, "_cuda_library_obstacle", lambda: None)
+
+
+def test_a_gpu_that_is_there_is_chosen_by_auto(gpu_build):
+    assert choose_device("auto") == (Device("cuda", 0, "Tiny GPU"), "")
+    assert str(choose_device("cuda:0")[0]) == "CUDA:0 (Tiny GPU)"
+
+
+def test_a_device_beyond_those_there_are(gpu_build):
+    with pytest.raises(DeviceError) as error:
+        choose_device("cuda:3")
+    assert str(error.value) == (
+        "CUDA device 3 cannot be used: there is 1 CUDA device, numbered from 0. `infer doctor` shows what can run here."
+    )
+
+
+def test_an_onnxruntime_without_cuda_on_a_machine_with_a_gpu(gpu_build, monkeypatch):
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert sessions.cuda_obstacle() == (
+        "the installed onnxruntime is the one without CUDA. "
+        'Replace it: `pip uninstall onnxruntime`, then `pip install "facies-edge[gpu]"`.'
+    )
+
+
+def test_no_driver(gpu_build, monkeypatch):
+    def no_driver():
+        raise OSError("libcuda.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(sessions, "cuda_device_names", no_driver)
+    assert sessions.cuda_obstacle() == ("no NVIDIA driver answers (libcuda.so.1: cannot open shared object file).")
+
+
+@no_cuda
+def test_a_session_that_silently_leaves_cuda_out_is_an_error(gpu_build, tiny_model):
+    """What onnxruntime does where the CUDA provider fails: it starts on the CPU and says nothing to its caller."""
+    with pytest.raises(DeviceError, match=r"^CUDA device 0 cannot be used: onnxruntime "):
+        Model(tiny_model(8), "cuda")
+
+
+@no_cuda
+def test_a_library_that_does_not_load_is_named(monkeypatch):
+    def missing(path):
+        raise OSError("libcublasLt.so.13: cannot open shared object file: No such file or directory")
+
+    sessions._cuda_library_obstacle.cache_clear()
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert sessions._cuda_library_obstacle() == (
+        'a library of CUDA or cuDNN does not load: libcublasLt.so.13. `pip install "facies-edge[gpu]"` brings them.'
+    )
+    sessions._cuda_library_obstacle.cache_clear()
+
+
+@pytest.mark.parametrize("asked", ["gpu", "cuda:", "cuda:x", "cpu:1", "cuda:-1", ""])
+def test_devices_that_do_not_exist(asked):
+    with pytest.raises(OptionError) as error:
+        choose_device(asked)
+    assert str(error.value) == f"There is no device '{asked}': use auto, cpu, cuda or cuda:N, such as cuda:0."
+
+
+def test_without_onnxruntime_the_extra_is_named(tmp_path):
+    """In another process: a module that is imported cannot be taken away."""
+    script = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from infer import load_model\n"
+        "try: load_model(sys.argv[1])\n"
+        "except ImportError as error: print(error)\n"
+    )
+    path = build_model(tmp_path / "model.onnx", 8)
+    write_card(path, card_for(8))
+    run = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == (
+        'No onnxruntime is installed: `pip install "facies-edge[cpu]"`, or `pip install "facies-edge[gpu]"` for a '
+        "machine with an NVIDIA GPU."
+    )
+    assert issubclass(DependencyError, ImportError)
+
+
+def test_a_model_that_breaks_its_card(tmp_path):
+    path = build_model(tmp_path / "model.onnx", 8)
+    write_card(path, card_for(16))
+    with pytest.raises(ModelError) as error:
+        Model(path, "cpu")
+    assert str(error.value) == (
+        "model.onnx is not a patch model: by its card it should take `patches` float32 [batch, 16, 16] and give "
+        "`probabilities` float32 [batch, 3], but it takes {'patches': ('tensor(float)', [8, 8])} and gives "
+        "{'probabilities': ('tensor(float)', [3])}."
+    )
+
+
+def test_a_model_for_batches_of_one_size(tmp_path):
+    path = build_model(tmp_path / "model.onnx", 8, batch=1)
+    write_card(path, card_for(8))
+    with pytest.raises(ModelError) as error:
+        Model(path, "cpu")
+    assert str(error.value) == "model.onnx runs batches of one size only: export it with a free batch dimension."
+
+
+def test_the_batch_size_follows_the_device_and_the_work(tiny_model):
+    model = Model(tiny_model(64), "cpu")
+    assert model.batch_size(10**6) == sessions.CPU_BATCH_BYTES // (4 * 64 * 64)
+    assert model.batch_size(5) == 5
+    assert model.batch_size(10**6, asked=7) == 7
