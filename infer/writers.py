@@ -1,0 +1,141 @@
+"""A FaciesSection as a file, its format chosen by the suffix: .npz, .npy, .png, .sgy."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import struct
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infer.errors import DependencyError, OutputError
+from infer.files import replacing
+from infer.section import FaciesSection
+from infer.survey import LineBytes, Survey
+
+CONFIDENCE_SUFFIX = ".confidence.sgy"
+
+# Of the binary header, counted from 1 as the standard does; the last two came with rev 2.
+_SAMPLES_BYTE, _FORMAT_BYTE, _REVISION_BYTE, _TRACES_BYTE, _TRAILERS_BYTE = 3221, 3225, 3501, 3513, 3529
+_INT8, _IEEE_FLOAT32 = 8, 5
+
+
+def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
+    """Raise unless every path can be written to. Ask before computing: nobody should wait for a wrong suffix.
+
+    Raises OutputError: an unknown suffix, no such folder, the survey's own file, or one path twice.
+    DependencyError: a picture without matplotlib.
+    """
+    seen: set[Path] = set()
+    for path in paths:
+        if path.suffix not in _WRITERS:
+            raise OutputError(f"{path.name}: the suffix says what to write, and there are {', '.join(_WRITERS)}.")
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise OutputError(f"{path} cannot be written: {path.parent} is not a folder that can be written to.")
+        if path.is_dir():
+            raise OutputError(f"{path} cannot be written: it is a folder.")
+        if source is not None and path.resolve() == source.resolve():
+            raise OutputError(f"{path} is the survey itself; choose another name for the facies.")
+        if path.resolve() in seen:
+            raise OutputError(f"{path} was asked for twice.")
+        if path.suffix == ".png" and importlib.util.find_spec("matplotlib") is None:
+            raise DependencyError(
+                'A picture needs matplotlib: `pip install "facies-edge[plot]"`, or choose an --out in .npz or .sgy.'
+            )
+        seen.add(path.resolve())
+
+
+def write(result: FaciesSection, path: str | Path, survey: Survey | None = None) -> None:
+    """Write `result` to `path`, which appears under its name only when it is whole.
+
+    survey: where the line came from. SEG-Y needs its headers, and a picture its name.
+
+    - `.npz`: `facies` int8 `[trace, sample]`, `probabilities` float32 `[facies, trace, sample]`, `inline`, `crossline`
+      int32 `[trace]`, `twt_ms` float64 `[sample]`, `facies_names`.
+    - `.npy`: facies alone, int8 `[trace, sample]`.
+    - `.png`: the section in grey with the facies over it.
+    - `.sgy`: the line's traces as the survey's file has them, every header byte kept; facies as 8-bit integers.
+    - `.confidence.sgy`: the same with the confidence, as IEEE float32; 0 without data.
+
+    Raises OutputError, DependencyError: see `check_outputs`; OutputError too when the disk does not take it.
+    """
+    path = Path(path)
+    check_outputs([path], survey.path if survey else None)
+    if path.suffix == ".sgy" and survey is None:
+        raise OutputError(f"{path.name} cannot be written without the survey whose trace headers it takes over.")
+    try:
+        with replacing(path) as temporary:
+            _WRITERS[path.suffix](result, temporary, survey)
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def _write_npy(result: FaciesSection, path: Path, _survey: Survey | None) -> None:
+    np.save(path, result.facies)
+
+
+def _write_npz(result: FaciesSection, path: Path, _survey: Survey | None) -> None:
+    np.savez(
+        path,
+        facies=result.facies,
+        probabilities=result.probabilities,
+        inline=result.section.inline,
+        crossline=result.section.crossline,
+        twt_ms=result.section.twt_ms,
+        facies_names=np.array(result.facies_names),
+    )
+
+
+def _write_png(result: FaciesSection, path: Path, survey: Survey | None) -> None:
+    from infer.picture import draw  # matplotlib takes half a second to import
+
+    line = f"{result.section.kind} {result.section.number}"
+    draw(result, path, f"{survey.path.name}, {line}" if survey else line)
+
+
+def _write_sgy(result: FaciesSection, path: Path, survey: Survey | None) -> None:
+    assert survey is not None, "write has checked it"  # noqa: S101
+    line = survey.line_bytes(result.section.kind, result.section.number)
+    if path.name.endswith(CONFIDENCE_SUFFIX):
+        _write_line(path, line, np.nan_to_num(result.confidence), _IEEE_FLOAT32)
+    else:
+        _write_line(path, line, result.facies, _INT8)
+
+
+def _write_line(path: Path, line: LineBytes, samples: NDArray[np.int8] | NDArray[np.float32], code: int) -> None:
+    """The line's own bytes with other samples `[trace, sample]`, in the file's byte order."""
+    content = samples[line.traces].astype(samples.dtype.newbyteorder(line.byte_order))
+    header_bytes = line.headers.shape[1]
+    traces = np.empty((len(content), header_bytes + content.strides[0]), np.uint8)
+    traces[:, :header_bytes] = line.headers
+    traces[:, header_bytes:] = content.view(np.uint8)
+    with path.open("wb") as file:
+        file.write(_file_header(line, code, *samples.shape[1:]))
+        file.write(traces.tobytes())
+
+
+def _file_header(line: LineBytes, code: int, n_samples: int) -> bytes:
+    """The survey's own file header, with what differs in the line's file: format, counts, no trailer."""
+    header = bytearray(line.preamble)
+
+    def put(byte: int, letter: str, number: int) -> None:
+        struct.pack_into(line.byte_order + letter, header, byte - 1, number)
+
+    put(_FORMAT_BYTE, "h", code)
+    if n_samples <= 0xFFFF:  # a survey whose header lies about it is no reason to go on lying
+        put(_SAMPLES_BYTE, "H", n_samples)
+    if header[_REVISION_BYTE - 1] >= 2:
+        put(_TRACES_BYTE, "Q", len(line.headers))
+        put(_TRAILERS_BYTE, "i", 0)
+    return bytes(header)
+
+
+_WRITERS: dict[str, Callable[[FaciesSection, Path, Survey | None], None]] = {
+    ".png": _write_png,
+    ".npz": _write_npz,
+    ".npy": _write_npy,
+    ".sgy": _write_sgy,
+}
