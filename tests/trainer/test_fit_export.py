@@ -1,0 +1,241 @@
+"""A tiny training from end to end: the run folder, the exported model and its proof, the sentences."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras", exc_type=ImportError, reason="training needs Keras")
+pytest.importorskip("onnx", exc_type=ImportError, reason="exporting needs onnx")
+pytest.importorskip("tensorflow", exc_type=ImportError, reason="training needs TensorFlow")
+pytest.importorskip("tf2onnx", exc_type=ImportError, reason="exporting needs tf2onnx")
+pytest.importorskip("onnxruntime", exc_type=ImportError, reason="an export is proved with onnxruntime")
+pytest.importorskip("matplotlib", exc_type=ImportError, reason="training draws its curves with Matplotlib")
+
+import keras
+import onnx
+
+from infer.card import read_card
+from infer.errors import OptionError, OutputError, SurveyNotFoundError
+from trainer import export as export_module
+from trainer.evaluate import score
+from trainer.export import ExportError, export, fold_normalisation, to_onnx
+from trainer.fit import FitRequest, KeepBest, fit
+from trainer.networks import find_network
+from trainer.runs import Run, RunError, find_run, new_run
+
+
+@pytest.fixture(scope="module")
+def run(tiny_survey: Path, tiny_picks: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    request = FitRequest("waldeland", tiny_survey, tiny_picks, 2, 5, folder, "tiny", "Tiny", "CC0")
+    said: list[str] = []
+    done = fit(request, said.append)
+    assert said[0] == (
+        "600 picks: 600 distinct places on inline 20, 0 duplicates, 0 contradictory, 0 outside, 0 on dead traces."
+    )
+    return done
+
+
+def test_waldeland_has_the_parameters_of_the_paper() -> None:
+    model = find_network("waldeland").compiled()
+    assert model.count_params() == 95_735
+    assert (model.input_shape, model.output_shape) == ((None, 64, 64), (None, 9))
+
+
+def test_an_unknown_network_is_named() -> None:
+    with pytest.raises(OptionError) as caught:
+        find_network("alexnet")
+    assert str(caught.value) == "There is no network 'alexnet'. There is: waldeland."
+
+
+def test_the_run_folder_is_whole(run: Run, tiny_survey: Path) -> None:
+    names = sorted(path.name for path in run.folder.iterdir())
+    assert names == ["card.json", "curves.png", "history.csv", "model.keras", "run.json", "scores.json"]
+    rows = list(csv.DictReader(run.history.open()))
+    assert list(rows[0]) == ["epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    scores = json.loads(run.scores.read_text())
+    assert {part: s["patches"] for part, s in scores.items()} == {"train": 405, "validation": 45, "test": 150}
+    assert list(scores["test"]["recall"]) == ["high_amp_continuous", "high_amplitude", "low_amplitude"]
+    card = run.read_card()
+    assert (card.name, card.network, card.survey, card.licence) == ("tiny", "waldeland", "Tiny", "CC0")
+    assert (card.training_lines, card.patch_size, card.patch_centre) == (("inline 20",), 64, 32)
+    assert (card.picks["file"], card.picks["distinct"], card.split["method"]) == ("tiny.ixz", 600, "random")
+    assert card.scores["test_accuracy"] == pytest.approx(scores["test"]["accuracy"], abs=1e-6)
+    assert str(tiny_survey.parent) not in card.to_json()
+
+
+def test_the_export_keeps_the_contract_and_agrees_with_keras(run: Run, tmp_path: Path) -> None:
+    done = export("waldeland", run.folder, tmp_path / "exported", "named")
+    assert done.path == tmp_path / "exported/named.onnx"
+    assert [path.name for path in done.path.parent.iterdir()] == ["named.onnx"]
+    assert (done.patches, done.max_difference <= 1e-4) == (1200, True)
+    model = onnx.load(done.path)
+    assert [(v.name, _shape(v)) for v in model.graph.input] == [("patches", ["batch", 64, 64])]
+    assert [(v.name, _shape(v)) for v in model.graph.output] == [("probabilities", ["batch", 9])]
+    steps = [node.op_type for node in model.graph.node]
+    assert set(steps) == {"Reshape", "Conv", "Relu", "MatMul", "Add", "Softmax"}
+    assert (steps.count("Conv"), steps.count("MatMul"), steps.count("Add")) == (5, 3, 3)
+    card = read_card(done.path)
+    assert (card.name, card.weights_sha256) == ("named", run.read_card().weights_sha256)
+    assert {"tensorflow", "keras", "tf2onnx", "onnx", "opset"} <= set(card.libraries)
+    for path in (run.folder, Path.cwd(), Path(run.read_settings().survey).parent):
+        assert str(path).encode() not in done.path.read_bytes()
+
+
+def test_a_failed_proof_leaves_no_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(model: keras.Model) -> onnx.ModelProto:
+        other = keras.models.clone_model(model)
+        return to_onnx(other)
+
+    monkeypatch.setattr(export_module, "to_onnx", wrong)
+    with pytest.raises(ExportError, match=r"^The exported model is not the one that was trained: on 1,200 patches its"):
+        export("waldeland", run.folder, tmp_path / "exported")
+    assert list((tmp_path / "exported").iterdir()) == []
+
+
+def test_a_survey_that_moved_can_be_pointed_at(run: Run, tmp_path: Path, tiny_survey: Path) -> None:
+    gone = tmp_path / "gone.sgy"
+    with pytest.raises(SurveyNotFoundError) as caught:
+        export("waldeland", run.folder, tmp_path, survey=gone)
+    assert str(caught.value) == (
+        "The export is proved on patches of the survey that the network was trained on, and there is no file at "
+        f"{gone}. Say where it is now: `trainer export waldeland --survey CUBE.sgy`."
+    )
+    moved = tmp_path / "moved.sgy"
+    moved.write_bytes(tiny_survey.read_bytes())
+    assert export("waldeland", run.folder, tmp_path, survey=moved).path == tmp_path / "tiny.onnx"
+
+
+def test_a_name_with_folders_and_an_occupied_place_are_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        export("waldeland", run.folder, tmp_path, "../elsewhere")
+    assert str(caught.value) == ("A model's name is the name of its file, without folders, and '../elsewhere' is not.")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError) as caught:
+        export("waldeland", run.folder, tmp_path / "file")
+    assert str(caught.value) == f"Cannot write to {tmp_path / 'file'}: File exists."
+
+
+def test_folding_keeps_what_cannot_be_folded() -> None:
+    keras.utils.set_random_seed(3)
+    patches = keras.Input((8, 8, 2))
+    shared_by_two = keras.layers.Conv2D(3, 3, use_bias=False, name="shared")(patches)
+    one = keras.layers.BatchNormalization(name="kept")(shared_by_two)
+    x = keras.layers.Add()([one, shared_by_two])
+    x = keras.layers.Conv2D(4, 3, use_bias=False, name="without_bias")(x)
+    x = keras.layers.BatchNormalization(scale=False, name="folded")(keras.layers.Dropout(0.5)(x))
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="not_linear")(x)
+    x = keras.layers.BatchNormalization(name="kept_too")(x)
+    model = keras.Model(patches, x)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.5, 1.5, w.shape).astype(np.float32) for w in model.get_weights()])
+    folded = fold_normalisation(model)
+    some = rng.standard_normal((5, 8, 8, 2)).astype(np.float32)
+    np.testing.assert_allclose(folded(some), model(some, training=False), rtol=1e-4, atol=1e-4)
+    kinds = [layer.name for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert kinds == ["kept", "kept_too"]
+
+
+def test_training_stops_when_neither_loss_nor_accuracy_improves(tmp_path: Path) -> None:
+    model = find_network("waldeland").compiled()
+    keep = KeepBest(Run(tmp_path))
+    keep.set_model(model)
+    model.stop_training = False
+    epochs = [(1.0, 0.5), (0.9, 0.5), (0.95, 0.6), (1.0, 0.6), (1.0, 0.5), (1.0, 0.5)]
+    bias = model.get_layer("facies").bias
+    stopped = []
+    for epoch, (loss, accuracy) in enumerate(epochs):
+        bias.assign(np.full(9, epoch))
+        keep.on_epoch_end(epoch, {"val_loss": loss, "val_accuracy": accuracy})
+        stopped.append(model.stop_training)
+    assert stopped == [False] * 5 + [True]
+    keep.on_train_end()
+    np.testing.assert_array_equal(bias, np.full(9, 1))
+    best = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_array_equal(best.get_layer("facies").bias, np.full(9, 1))
+
+
+def test_scores_against_hand_work() -> None:
+    probabilities = np.array([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [1.0, 0.0, 0.0]], np.float32)
+    scores = score(probabilities, np.array([0, 2, 0], np.int8))
+    assert scores.accuracy == pytest.approx(2 / 3)
+    assert scores.loss == pytest.approx((np.log(2) + np.log(4)) / 3, abs=1e-6)
+    assert scores.mae == pytest.approx((1.0 + 1.5 + 0.0) / 9)
+    assert scores.recall == {"else": 1.0, "high_amp_continuous": 0.0}
+
+
+def test_export_before_any_run_says_what_to_run_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError) as caught:
+        find_run("waldeland", None)
+    assert str(caught.value) == (
+        "There is no finished run of waldeland under runs/. "
+        "Run this first: `trainer fit waldeland --survey CUBE.sgy --picks PICKS.ixz`."
+    )
+    with pytest.raises(RunError, match=r"^elsewhere holds no finished run\. Run this first: `trainer fit waldeland "):
+        find_run("waldeland", Path("elsewhere"))
+
+
+def test_the_newest_finished_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for stamp, files in (("20260102-000000", 2), ("20260103-000000", 2), ("20260104-000000", 1)):
+        folder = Path("runs") / f"waldeland-{stamp}"
+        folder.mkdir(parents=True)
+        for name in ("model.keras", "card.json")[:files]:
+            (folder / name).touch()
+    assert find_run("waldeland", None).folder == Path("runs/waldeland-20260103-000000")
+    with pytest.raises(RunError) as caught:
+        new_run("waldeland", folder)
+    assert str(caught.value) == f"{folder} is not empty, and a run needs a folder of its own."
+
+
+def _trainer(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from trainer.cli import main; main()", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_help_does_not_wait_for_tensorflow(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    done = _trainer("--help", cwd=tmp_path)
+    assert (done.returncode, time.perf_counter() - started < 2) == (0, True)
+    check = "import sys, trainer.cli; print([m for m in ('tensorflow', 'keras', 'onnx', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_command_prints_the_sentence_and_nothing_else(tmp_path: Path) -> None:
+    done = _trainer("export", "waldeland", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "There is no finished run of waldeland under runs/. "
+        "Run this first: `trainer fit waldeland --survey CUBE.sgy --picks PICKS.ixz`.\n"
+    )
+    done = _trainer("fit", "waldeland", "--survey", "no.sgy", "--picks", "no.ixz", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "There is no picks file at no.ixz.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_extra_one_sentence(tmp_path: Path) -> None:
+    code = (
+        "import trainer.cli as cli; find = cli.find_spec; "
+        "cli.find_spec = lambda name: None if name == 'tensorflow' else find(name); cli.main()"
+    )
+    command = [sys.executable, "-c", code, "fit", "waldeland", "--survey", "a.sgy", "--picks", "a.ixz"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        'Training needs tensorflow, which is not installed: pip install "facies-edge[trainer,cpu]"\n'
+    )
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[str | int]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
