@@ -1,0 +1,250 @@
+"""The `infer` commands: parse, call, report. Nothing else happens here."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from infer.errors import InferError, OptionError
+
+if TYPE_CHECKING:
+    from infer.card import ModelCard
+    from infer.section import LineKind
+
+app = typer.Typer(
+    help="Seismic facies for whole lines of a SEG-Y survey.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Cube = Annotated[Path, typer.Argument(metavar="CUBE", help="The survey's SEG-Y file.", show_default=False)]
+InlineByte = Annotated[
+    int | None, typer.Option(metavar="BYTE", help="Where trace headers hold the inline, if not in byte 189.")
+]
+CrosslineByte = Annotated[
+    int | None, typer.Option(metavar="BYTE", help="Where trace headers hold the crossline, if not in byte 193.")
+]
+Inline = Annotated[int | None, typer.Option(metavar="N", help="Classify the inline with this number.")]
+Crossline = Annotated[int | None, typer.Option(metavar="N", help="Classify the crossline with this number.")]
+ModelName = Annotated[str, typer.Option(metavar="NAME|PATH", help="A model by name (`infer models`) or an .onnx file.")]
+Outputs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Where to; may be given several times. The suffix decides: .png, .npz, .npy, .sgy (facies as 8-bit "
+        "integers), .confidence.sgy (float32). [default: a .png in this folder]",
+    ),
+]
+DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="What to compute on.")]
+Stride = Annotated[
+    int, typer.Option(metavar="K", help="Classify every K-th trace and sample, interpolate between: K² times faster.")
+]
+Clip = Annotated[
+    float | None,
+    typer.Option(metavar="A", help="The amplitude that scales to 1. [default: the survey's 99th percentile]"),
+]
+BatchSize = Annotated[int | None, typer.Option(metavar="B", help="Patches a batch. [default: fits the device]")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing on the screen but warnings and errors.")]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write it.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Another seed, another geology.")] = 2018,
+) -> None:
+    """Write a synthetic survey (demo.sgy), its true facies and picks on one inline."""
+    from infer.demo import write_demo
+
+    files = write_demo(folder, seed)
+    print(f"Wrote {files.survey}, its true facies {files.facies} and the picks {files.picks}")
+    print(f"Next: infer slice {files.survey} --crossline 500 --model demo")
+
+
+@app.command("slice")
+def slice_(
+    cube: Cube,
+    crossline: Crossline = None,
+    inline: Inline = None,
+    model: ModelName = "waldeland",
+    out: Outputs = None,
+    device: DeviceName = "auto",
+    stride: Stride = 1,
+    clip: Clip = None,
+    batch_size: BatchSize = None,
+    inline_byte: InlineByte = None,
+    crossline_byte: CrosslineByte = None,
+    quiet: Quiet = False,
+) -> None:
+    """Classify every sample of one line and write its facies."""
+    kind, number = _one_line(inline, crossline)
+    outputs = out or [Path(f"{cube.stem}_{kind}_{number}.png")]
+
+    from infer import classify, load_model, open_survey, write
+    from infer.writers import check_outputs
+
+    check_outputs(outputs, cube)
+    survey = open_survey(cube, inline_byte=inline_byte, crossline_byte=crossline_byte)
+    section = survey.read_line(kind, number)
+    loaded = load_model(model, device)
+    _warn(*survey.warnings, *section.warnings)
+    say = _silence if quiet else print
+    if loaded.device_reason:
+        say(f"On the CPU, since {loaded.device_reason}")
+
+    started = time.perf_counter()
+    with _progress_bar(f"{kind} {number}", quiet) as progress:
+        result = classify(
+            section,
+            loaded,
+            survey.amplitude_clip if clip is None else clip,
+            stride=stride,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    seconds = time.perf_counter() - started
+    for path in outputs:
+        write(result, path, survey)
+        say(f"Wrote {path}")
+    samples = int(section.live.sum()) * section.shape[1]
+    say(
+        f"{loaded.card.name} on {loaded.device}: {samples:,} samples in {seconds:.1f} s, "
+        f"{samples / max(seconds, 1e-9):,.0f} samples/s"
+    )
+
+
+@app.command()
+def scan(
+    cube: Cube,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    inline_byte: InlineByte = None,
+    crossline_byte: CrosslineByte = None,
+) -> None:
+    """Say what a SEG-Y file is: lines, samples, format, holes, amplitudes, what is odd, and what to type next."""
+    from infer.scan import describe
+    from infer.scan import scan as scan_survey
+    from infer.survey import open_survey
+
+    report = scan_survey(open_survey(cube, inline_byte=inline_byte, crossline_byte=crossline_byte))
+    print(json.dumps(report.to_dict(), indent=2) if as_json else describe(report))
+
+
+@app.command()
+def models() -> None:
+    """List the models that are found by name."""
+    from infer.models import list_models, model_folders
+
+    for found in list_models():
+        size = f"{found.path.stat().st_size / 1e6:.1f} MB"
+        if found.card is None:
+            print(f"{found.path.stem} ({size}): {found.reason}")
+            continue
+        card = found.card
+        print(f"{card.name} ({size}): {card.network}, patches of {card.patch_size} x {card.patch_size} samples")
+        print(f"  facies    {', '.join(card.facies_names)}")
+        lines = ", ".join(card.training_lines) or "unknown lines"
+        print(f"  trained   on {lines} of {card.survey or 'an unknown survey'}")
+        print(f"  scores    {_scores(card)}")
+        print(f"  file      {found.path}")
+    print(f"Looked in {', '.join(map(str, model_folders())) or 'no folder: there is no exported/ here'}")
+
+
+@app.command()
+def card(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model by name, or an .onnx file.")],
+    new_card: Annotated[Path | None, typer.Argument(metavar="[CARD.json]", help="A card to put into it.")] = None,
+) -> None:
+    """Print the card of a model as JSON, or give it a new one."""
+    from infer.card import ModelCard, read_card, write_card
+    from infer.errors import ModelError
+    from infer.models import find_model
+
+    path = find_model(model)
+    if new_card is None:
+        print(json.dumps(json.loads(read_card(path).to_json()), indent=2, ensure_ascii=False))
+        return
+    try:
+        text = new_card.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{new_card} cannot be read as a model card: {error}.") from error
+    write_card(path, ModelCard.from_json(text))
+    print(f"{path} has the card of {new_card}")
+
+
+@app.command()
+def doctor() -> None:
+    """Show versions, what can run a model here and what cannot (with the reason), threads and model folders."""
+    from infer.doctor import examine
+
+    print(examine())
+
+
+def main() -> None:
+    """Run a command; a sentence and exit status 2 where something is wrong with what it was given."""
+    try:
+        app()
+    except InferError as error:
+        _give_up(str(error), 2)
+    except SystemExit as end:
+        if end.code == 130:  # typer turns Ctrl-C into this, without a word
+            _give_up("Stopped; nothing half-written is left.", 130)
+        raise
+
+
+def _one_line(inline: int | None, crossline: int | None) -> tuple[LineKind, int]:
+    if inline is not None and crossline is None:
+        return "inline", inline
+    if crossline is not None and inline is None:
+        return "crossline", crossline
+    raise OptionError("Say which line: either --crossline N or --inline N.")
+
+
+def _scores(card: ModelCard) -> str:
+    """Accuracies by the part of the picks that they were measured on, and how the picks were split."""
+    parts = ("test", "validation", "train")
+    known = [f"{part} {card.scores[f'{part}_accuracy']:.2%}" for part in parts if f"{part}_accuracy" in card.scores]
+    split = f" (accuracy, {card.split['method']} split of the picks)" if "method" in card.split else ""
+    return ", ".join(known) + split if known else "none given"
+
+
+def _give_up(sentence: str, status: int) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    sys.exit(status)
+
+
+def _warn(*sentences: str) -> None:
+    for sentence in sentences:
+        print(f"Warning: {sentence}", file=sys.stderr)
+
+
+def _silence(_sentence: str) -> None:
+    pass
+
+
+@contextmanager
+def _progress_bar(line: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar with samples/s and time left on a terminal; nothing in a log file."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f} samples/s" if task.speed else "")
+
+    columns = TextColumn(line), BarColumn(), TextColumn("{task.percentage:3.0f} %"), Rate(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(line)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

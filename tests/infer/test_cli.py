@@ -1,0 +1,221 @@
+"""The commands as a user types them: what they print, what they leave, and with which status they end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from infer import cli
+
+from ..conftest import grid, reflections
+from .conftest import card_for
+
+
+@pytest.fixture
+def infer(monkeypatch, capsys, tmp_path):
+    """Runs `infer ARGUMENTS` in tmp_path and gives status, screen, errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["infer", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def cube(build_segy):
+    return build_segy(grid(range(10, 15), range(3, 9)), reflections(30, 12), code=5)
+
+
+def test_slice_writes_what_is_asked_for_and_says_what_ran(infer, cube, tiny_model, tmp_path):
+    status, said, errors = infer(
+        "slice", cube, "--crossline", 5, "--model", tiny_model(8), "--device", "cpu", "--out", "a.npz", "--out", "a.sgy"
+    )
+    assert (status, errors) == (0, "")
+    wrote = said.splitlines()
+    assert wrote[:2] == ["Wrote a.npz", "Wrote a.sgy"]
+    assert wrote[2].startswith("tiny on CPU (")
+    assert " 60 samples in " in wrote[2]
+    assert wrote[2].endswith(" samples/s")
+    assert np.load("a.npz")["facies"].shape == (5, 12)
+
+
+def test_slice_draws_a_picture_here_by_default(infer, cube, tiny_model, tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    moved = cube.rename(folder / "cube.sgy")
+    status, said, _ = infer("slice", moved, "--inline", 12, "--model", tiny_model(8), "--device", "cpu")
+    assert status == 0
+    assert said.splitlines()[0] == "Wrote cube_inline_12.png"
+    assert (tmp_path / "cube_inline_12.png").is_file()
+
+
+def test_quiet_says_nothing(infer, cube, tiny_model):
+    assert infer("slice", cube, "--inline", 12, "--model", tiny_model(8), "--quiet") == (0, "", "")
+
+
+def test_auto_says_why_it_is_the_cpu(infer, cube, tiny_model):
+    from infer.sessions import cuda_obstacle
+
+    _, said, _ = infer("slice", cube, "--inline", 12, "--model", tiny_model(8), "--out", "a.npy")
+    if obstacle := cuda_obstacle():
+        assert said.splitlines()[0] == f"On the CPU, since {obstacle}"
+    else:
+        assert " on CUDA:0 (" in said
+
+
+def test_options_reach_the_engine(infer, cube, tiny_model):
+    line = ("slice", cube, "--crossline", 5, "--model", tiny_model(8), "--quiet")
+    infer(*line, "--out", "plain.npz")
+    infer(*line, "--out", "clip.npz", "--clip", 5)
+    infer(*line, "--out", "stride.npz", "--stride", 3)
+    infer(*line, "--out", "batch.npz", "--batch-size", 7)
+    plain, clip, stride, batch = (
+        np.load(f"{name}.npz")["probabilities"] for name in ("plain", "clip", "stride", "batch")
+    )
+    np.testing.assert_allclose(batch, plain, atol=1e-6)
+    np.testing.assert_allclose(stride[:, ::3, ::3], plain[:, ::3, ::3], atol=1e-6)
+    assert not np.allclose(stride, plain, atol=1e-3)
+    assert not np.allclose(clip, plain, atol=1e-3)
+
+
+def test_other_header_bytes(infer, build_segy, tiny_model):
+    cube = build_segy(grid(range(10, 15), range(3, 9)), reflections(30, 12), line_bytes=(9, 21))
+    status, _, _ = infer(
+        "slice", cube, "--inline", 12, "--inline-byte", 9, "--crossline-byte", 21, "--model", tiny_model(8), "--quiet"
+    )
+    assert status == 0
+
+
+def test_samples_that_are_no_amplitudes_are_warned_of(infer, build_segy, tiny_model):
+    samples = reflections(30, 12)
+    samples[13, 4:6] = np.nan
+    cube = build_segy(grid(range(10, 15), range(3, 9)), samples)
+    status, _, errors = infer("slice", cube, "--inline", 12, "--model", tiny_model(8), "--quiet")
+    assert status == 0
+    assert errors == (
+        "Warning: Inline 12 has 2 samples that are no amplitudes (NaN, infinite, 1e30): taken as silence.\n"
+    )
+
+
+def test_what_cannot_be_done_is_one_sentence_and_status_2(infer, cube, tiny_model, tmp_path):
+    model = tiny_model(8)
+    (tmp_path / "empty.sgy").touch()
+    (tmp_path / "half.sgy").write_bytes(cube.read_bytes()[:-100])
+    (tmp_path / "text.sgy").write_text("a letter, not a survey\n" * 400)
+    before = set(tmp_path.iterdir())
+    for arguments in (
+        ("slice", cube),
+        ("slice", cube, "--inline", 12, "--crossline", 5),
+        ("slice", cube, "--crossline", 5000, "--model", model),
+        ("slice", cube, "--inline", 12, "--model", "vgg99"),
+        ("slice", cube, "--inline", 12, "--model", model, "--device", "gpu"),
+        ("slice", cube, "--inline", 12, "--model", model, "--device", "cpu", "--stride", 0),
+        ("slice", cube, "--inline", 12, "--model", model, "--device", "cpu", "--clip", -1),
+        ("slice", cube, "--inline", 12, "--model", model, "--device", "cpu", "--clip", 0),
+        ("slice", cube, "--inline", 12, "--model", model, "--device", "cpu", "--batch-size", 0),
+        ("slice", cube, "--inline", 12, "--model", model, "--out", "line.tif"),
+        ("slice", cube, "--inline", 12, "--model", cube),
+        ("slice", "none.sgy", "--inline", 12),
+        *(("slice", f"{name}.sgy", "--inline", 12, "--model", model) for name in ("empty", "half", "text")),
+        *(("scan", f"{name}.sgy") for name in ("empty", "half", "text", "none")),
+        ("card", "vgg99"),
+        ("card", model, "none.json"),
+    ):
+        status, said, errors = infer(*arguments)
+        assert (status, said) == (2, ""), arguments
+        assert errors.count("\n") == 1, errors
+        assert errors[0].isupper() or errors.startswith((str(tmp_path), "empty", "half", "text", "none", "line")), (
+            errors
+        )
+        assert errors.rstrip().endswith((".", "`")), errors
+        assert set(tmp_path.iterdir()) == before, arguments
+
+
+def test_a_line_that_is_not_there(infer, cube, tiny_model):
+    _, _, errors = infer("slice", cube, "--crossline", 5000, "--model", tiny_model(8))
+    assert errors == f"Cube has no crossline 5000: its crosslines run from 3 to 8. See `infer scan {cube}`.\n"
+
+
+def test_ctrl_c_is_a_sentence_too(infer, cube, tiny_model, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("infer.classification.classify_samples", interrupted)
+    assert infer("slice", cube, "--inline", 12, "--model", tiny_model(8), "--device", "cpu") == (
+        130,
+        "",
+        "Stopped; nothing half-written is left.\n",
+    )
+
+
+def test_scan_as_json(infer, cube):
+    status, said, _ = infer("scan", cube, "--json")
+    report = json.loads(said)
+    assert status == 0
+    assert report["inlines"] == {"first": 10, "last": 14, "step": 1, "count": 5}
+    assert {"total": 30, "missing": 0, "dead": 0, "duplicate": 0}.items() <= report["traces"].items()
+
+
+def test_scan_says_what_to_type_next_and_it_works(infer, cube, tiny_model):
+    _, said, _ = infer("scan", cube)
+    command = said[said.index("infer slice") :].splitlines()[0]
+    status, _, _ = infer(*command.split()[1:], "--model", tiny_model(8))
+    assert status == 0
+
+
+def test_models_lists_what_is_in_exported(infer, tiny_model, tmp_path):
+    (tmp_path / "exported").mkdir()
+    tiny_model(8).rename(tmp_path / "exported" / "tiny.onnx")
+    status, said, _ = infer("models")
+    assert status == 0
+    assert "tiny (0.0 MB): " in said
+    assert "layers, salt, else" in said
+    assert str(tmp_path / "exported") in said
+
+
+def test_card_prints_and_gives_cards(infer, tiny_model, tmp_path):
+    model = tiny_model(8)
+    _, said, _ = infer("card", model)
+    assert json.loads(said) == json.loads(card_for(8).to_json())
+    (tmp_path / "card.json").write_text(said.replace('"tiny"', '"renamed"'), encoding="utf-8")
+    assert infer("card", model, "card.json")[0] == 0
+    assert json.loads(infer("card", model)[1])["name"] == "renamed"
+
+
+def test_doctor_fits_a_screen_and_names_what_runs(infer):
+    status, said, _ = infer("doctor")
+    assert status == 0
+    assert len(said.splitlines()) < 30
+    assert "CPUExecutionProvider" in said
+    assert "\nCUDA " in said
+
+
+def test_help_imports_nothing_heavy():
+    script = (
+        "import sys; from infer import cli\n"
+        "sys.argv = ['infer', '--help']\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numpy', 'numba', 'onnxruntime', 'segyio', 'matplotlib', 'rich'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_runtime_never_imports_the_trainer():
+    script = (
+        "import sys, pkgutil, importlib, infer\n"
+        "for module in pkgutil.walk_packages(infer.__path__, 'infer.'): importlib.import_module(module.name)\n"
+        "print(sorted({'trainer', 'tensorflow', 'keras', 'onnx', 'tf2onnx'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[]"
