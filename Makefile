@@ -1,0 +1,36 @@
+# Each target sets up .venv by itself. On Windows, see the plain pip lines in README.md.
+PYTHON ?= python3
+BIN = .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+.PHONY: demo test check bench clean
+
+demo: .venv/runtime
+	$(BIN)/infer demo demo
+	$(BIN)/infer slice demo/demo.sgy --crossline 500 --model demo --out demo/crossline_500.npz --out demo/crossline_500.png
+	$(BIN)/python benchmarks/demo.py demo/demo.facies.sgy demo/crossline_500.npz
+
+test: .venv/everything
+	$(BIN)/python -m pytest
+
+check: .venv/everything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/everything
+	$(BIN)/python benchmarks/patches.py
+	$(BIN)/python benchmarks/slice.py
+
+# Looking at a section needs no TensorFlow; the tests do.
+.venv/runtime: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) ".[cpu,plot]"
+	touch $@
+
+.venv/everything: .venv/runtime
+	$(INSTALL) ".[cpu,plot,trainer,test]"
+	touch $@
+
+clean:
+	rm -rf .venv demo
