@@ -12,6 +12,7 @@ import pytest
 
 from infer.classification import classify
 from infer.errors import Cancelled, OptionError
+from infer.models import load_model
 from infer.section import NO_DATA, Section
 from infer.sessions import Model
 
@@ -37,12 +38,14 @@ def section_of(n_traces, n_samples, dead=()):
     )
 
 
-def one_by_one(section, path, size):
+def one_by_one(section, path, size, facies=3):
     """Probabilities `[facies, trace, sample]` the notebook's way: pad, slice, run a batch of one."""
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # onnxruntime splits its sums among threads, and then rounds otherwise
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     padded = np.pad(np.clip(section.amplitude / np.float32(CLIP), -1, 1), size)
     first = size - size // 2
-    probabilities = np.empty((len(FACIES), *section.shape), np.float32)
+    probabilities = np.empty((facies, *section.shape), np.float32)
     for i, j in np.ndindex(section.shape):
         patch = padded[first + i : first + i + size, first + j : first + j + size]
         probabilities[:, i, j] = session.run(None, {"patches": patch[None]})[0][0]
@@ -60,6 +63,14 @@ def test_every_sample_equals_the_model_on_its_own_padded_patch(tiny_model, size,
     np.testing.assert_allclose(result.confidence, expected.max(axis=0), atol=1e-6)
     assert result.facies.dtype == np.int8
     assert result.facies_names == FACIES
+
+
+def test_the_committed_model_on_every_sample_edges_and_corners_included():
+    section, model = section_of(75, 70, dead=(20, 74)), load_model("waldeland", "cpu")
+    result = classify(section, model, CLIP)
+    expected = one_by_one(section, model.path, 64, facies=9)
+    np.testing.assert_allclose(result.probabilities[:, section.live], expected[:, section.live], atol=1e-6)
+    np.testing.assert_array_equal(result.facies[section.live], expected[:, section.live].argmax(axis=0))
 
 
 def test_dead_traces_get_no_facies_and_pad_their_neighbours(tiny_model):
