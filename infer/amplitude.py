@@ -37,8 +37,9 @@ def check_clip(amplitude_clip: float) -> float:
 
     Raises OptionError: it is not a positive, finite number.
     """
-    if not (np.isfinite(amplitude_clip) and amplitude_clip > 0):
-        raise OptionError(f"The amplitude clip must be a positive number, not {amplitude_clip:g}.")
+    smallest, largest = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    if not smallest <= float(amplitude_clip) <= largest:
+        raise OptionError(f"The amplitude clip must be a positive number of 32 bits, not {amplitude_clip:g}.")
     return float(amplitude_clip)
 
 

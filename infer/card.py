@@ -8,17 +8,19 @@ starting sessions. Source: the protobuf encoding guide, and onnx.proto (in a Mod
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from infer.errors import ModelError, ModelNotFoundError
+from infer.errors import ModelError, ModelNotFoundError, OutputError
 from infer.files import replacing
 
 CARD_KEY = "facies_edge_card"
 CARD_VERSION = 1
 
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 _GRAPH, _METADATA_PROPS, _KEY, _VALUE = 7, 14, 1, 2
 _VARINT, _LENGTH_DELIMITED = 0, 2
 _FIXED = {1: 8, 5: 4}  # wire type: bytes
@@ -49,13 +51,32 @@ class ModelCard:
     licence: str = ""
 
     def __post_init__(self) -> None:
-        if self.patch_size < 1 or not self.facies_names or len(self.facies_names) != len(self.facies_colours):
-            raise ModelError(
-                f"The model card of '{self.name}' needs a patch size, facies names and as many colours: it has "
-                f"{self.patch_size}, {len(self.facies_names)} and {len(self.facies_colours)}."
-            )
-        if self.patch_centre == -1:
+        if self.patch_centre == -1 and isinstance(self.patch_size, int):
             object.__setattr__(self, "patch_centre", self.patch_size // 2)
+        for fault in self._faults():
+            raise ModelError(f"The model card of '{self.name}' cannot be used: {fault}.")
+
+    def _faults(self) -> Iterator[str]:
+        """What a card from a file may get wrong, since JSON has no types of ours."""
+        if not isinstance(self.patch_size, int) or self.patch_size < 1:
+            yield f"its patch_size is {self.patch_size!r}, and should be a whole number of samples"
+        elif self.patch_centre != self.patch_size // 2 or self.axis_order != ("trace", "sample"):
+            yield (
+                f"patches here have the axes trace, sample and their centre at index {self.patch_size // 2}, and it "
+                f"says {', '.join(map(str, self.axis_order))} and {self.patch_centre}"
+            )
+        if not _are_strings(self.facies_names) or not self.facies_names:
+            yield "its facies_names should be a list of names"
+        if not _are_strings(self.facies_colours) or not all(map(_COLOUR.fullmatch, self.facies_colours)):
+            yield "its facies_colours should be a list of colours such as #4477aa"
+        if len(self.facies_names) != len(self.facies_colours):
+            yield f"it has {len(self.facies_names)} facies_names and {len(self.facies_colours)} facies_colours"
+        if not _are_strings(self.training_lines):
+            yield 'its training_lines should be a list such as ["inline 339"]'
+        if not isinstance(self.split, dict) or not isinstance(self.scores, dict):
+            yield "its split and scores should be objects"
+        elif not all(isinstance(score, int | float) for score in self.scores.values()):
+            yield "its scores should be numbers"
 
     def to_json(self) -> str:
         """The card as JSON, with the version of its layout as `card_version`."""
@@ -69,7 +90,7 @@ class ModelCard:
         """
         try:
             entries = json.loads(text)
-            version = entries.pop("card_version")
+            version = entries.pop("card_version", CARD_VERSION)
             if version > CARD_VERSION:
                 raise ModelError(
                     f"The model card has layout {version}, and this version of facies-edge knows {CARD_VERSION}: "
@@ -83,7 +104,20 @@ class ModelCard:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, ModelError):
                 raise
-            raise ModelError(f"The model card cannot be read ({type(error).__name__}: {error}).") from error
+            raise ModelError(f"The model card cannot be read: {_what_is_wrong(error)}.") from error
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not JSON ({error})"
+    missing = re.findall("'([a-z_]+)'", str(error)) if "missing" in str(error) else []
+    return (
+        f"it has no {' and no '.join(missing)}" if missing else "it should be a JSON object like that of `infer card`"
+    )
+
+
+def _are_strings(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
 
 
 def read_card(path: Path) -> ModelCard:
@@ -91,8 +125,8 @@ def read_card(path: Path) -> ModelCard:
 
     Raises ModelNotFoundError: no such file. ModelError: not ONNX, or without a card.
     """
-    model = _read(path)
-    for entry in _metadata(model):
+    _, metadata = _read(path)
+    for entry in metadata:
         if entry.key == CARD_KEY:
             return ModelCard.from_json(entry.value)
     raise ModelError(
@@ -104,19 +138,22 @@ def read_card(path: Path) -> ModelCard:
 def write_card(path: Path, card: ModelCard) -> None:
     """Put `card` into the .onnx file at `path`, in the place of one that it has. Nothing else changes in the file.
 
-    Raises ModelNotFoundError: no such file. ModelError: not ONNX.
+    Raises ModelNotFoundError: no such file. ModelError: not ONNX. OutputError: it cannot be replaced.
     """
-    model = _read(path)
+    model, metadata = _read(path)
     content = _length_delimited(_KEY, CARD_KEY.encode()) + _length_delimited(_VALUE, card.to_json().encode())
     end = 0
     kept = []
-    for entry in _metadata(model):
+    for entry in metadata:
         if entry.key == CARD_KEY:
             kept.append(model[end : entry.start])
             end = entry.end
     kept.append(model[end:])
-    with replacing(path) as temporary:
-        temporary.write_bytes(b"".join([*kept, _length_delimited(_METADATA_PROPS, content)]))
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"".join([*kept, _length_delimited(_METADATA_PROPS, content)]))
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
 
 
 @dataclass(frozen=True)
@@ -136,7 +173,8 @@ def _metadata(model: bytes) -> Iterator[_Entry]:
             yield _Entry(parts.get(_KEY, b"").decode(), parts.get(_VALUE, b"").decode(), start, end)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, list[_Entry]]:
+    """The bytes of an ONNX file, and its metadata."""
     try:
         model = path.read_bytes()
     except FileNotFoundError as error:
@@ -145,11 +183,12 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
     try:
         numbers = {number for number, *_ in _messages(model, 0, len(model))}
+        metadata = list(_metadata(model))
     except (IndexError, ValueError) as error:
         raise ModelError(f"{path.name} is not an ONNX model, or is damaged.") from error
     if _GRAPH not in numbers:
         raise ModelError(f"{path.name} is not an ONNX model: it holds no graph.")
-    return model
+    return model, metadata
 
 
 def _messages(message: bytes, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:

@@ -7,8 +7,8 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from infer.amplitude import scale_amplitude
-from infer.errors import OptionError
+from infer.amplitude import check_clip, scale_amplitude
+from infer.errors import ModelError, OptionError
 from infer.patch_engine import Progress, classify_samples
 from infer.section import NO_DATA, FaciesSection, Section
 from infer.sessions import Model
@@ -34,13 +34,15 @@ def classify(
 
     Dead traces and holes get no facies (-1) and no probabilities (NaN). Safe to call from several threads at once.
 
-    Raises OptionError: a stride, batch size or clip out of its range. Cancelled: `cancel` was set.
+    Raises OptionError: a stride, batch size or clip out of its range. Cancelled: `cancel` was set. DeviceError: a batch
+    failed, for want of memory usually. ModelError: the model gives no numbers.
     """
-    if stride < 1:
-        raise OptionError(f"The stride counts traces and samples, so a stride of {stride} makes no sense.")
+    check_options(stride, batch_size, amplitude_clip)
     scaled = scale_amplitude(section.amplitude, amplitude_clip)
     traces, samples = _every(stride, section.live), _every(stride, np.ones(section.shape[1], np.bool_))
     coarse = classify_samples(scaled, traces, samples, model, batch_size, progress, cancel)
+    if not np.isfinite(coarse).all():
+        raise ModelError(f"{model.card.name} gives probabilities that are no numbers; its weights must be damaged.")
     live = np.flatnonzero(section.live)
     if stride > 1:
         coarse = _interpolate(coarse, traces, live, axis=1)
@@ -53,9 +55,20 @@ def classify(
         probabilities[:, live] = coarse
     facies = np.full(section.shape, NO_DATA, np.int8)
     facies[live] = coarse.argmax(axis=0)
+    card = model.card
     return FaciesSection(
-        section, facies, probabilities, model.card.facies_names, model.card.facies_colours, amplitude_clip
+        section, facies, probabilities, card.facies_names, card.facies_colours, amplitude_clip, card.name
     )
+
+
+def check_options(stride: int, batch_size: int | None, amplitude_clip: float | None) -> None:
+    """Raise OptionError unless these can be used; None stands for a value to be chosen later."""
+    if stride < 1:
+        raise OptionError(f"The stride counts traces and samples, so a stride of {stride} makes no sense.")
+    if batch_size is not None and batch_size < 1:
+        raise OptionError(f"A batch holds at least one patch, so a batch size of {batch_size} makes no sense.")
+    if amplitude_clip is not None:
+        check_clip(amplitude_clip)
 
 
 def _every(stride: int, live: NDArray[np.bool_]) -> NDArray[np.int64]:

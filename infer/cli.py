@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from infer.errors import InferError, OptionError
+from infer.errors import InferError, LineNotFoundError, OptionError
 
 if TYPE_CHECKING:
+    import rich.progress
+
     from infer.card import ModelCard
     from infer.section import LineKind
 
@@ -26,7 +28,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Cube = Annotated[Path, typer.Argument(metavar="CUBE", help="The survey's SEG-Y file.", show_default=False)]
+Cube = Annotated[
+    Path, typer.Argument(metavar="CUBE", help="The survey's SEG-Y file.", show_default=False, readable=False)
+]
 InlineByte = Annotated[
     int | None, typer.Option(metavar="BYTE", help="Where trace headers hold the inline, if not in byte 189.")
 ]
@@ -90,11 +94,15 @@ def slice_(
     outputs = out or [Path(f"{cube.stem}_{kind}_{number}.png")]
 
     from infer import classify, load_model, open_survey, write
+    from infer.classification import check_options
     from infer.writers import check_outputs
 
+    check_options(stride, batch_size, clip)
     check_outputs(outputs, cube)
     survey = open_survey(cube, inline_byte=inline_byte, crossline_byte=crossline_byte)
     section = survey.read_line(kind, number)
+    if not section.live.any():
+        raise LineNotFoundError(f"{kind.capitalize()} {number} of {cube.name} has no live trace to classify.")
     loaded = load_model(model, device)
     _warn(*survey.warnings, *section.warnings)
     say = _silence if quiet else print
@@ -102,7 +110,7 @@ def slice_(
         say(f"On the CPU, since {loaded.device_reason}")
 
     started = time.perf_counter()
-    with _progress_bar(f"{kind} {number}", quiet) as progress:
+    with _Progress(f"{kind} {number}", quiet) as progress:
         result = classify(
             section,
             loaded,
@@ -115,10 +123,9 @@ def slice_(
     for path in outputs:
         write(result, path, survey)
         say(f"Wrote {path}")
-    samples = int(section.live.sum()) * section.shape[1]
     say(
-        f"{loaded.card.name} on {loaded.device}: {samples:,} samples in {seconds:.1f} s, "
-        f"{samples / max(seconds, 1e-9):,.0f} samples/s"
+        f"{loaded.card.name} on {loaded.device}: {progress.total:,} samples classified in {seconds:.1f} s, "
+        f"{progress.total / max(seconds, 1e-9):,.0f} samples/s"
     )
 
 
@@ -144,7 +151,7 @@ def models() -> None:
     from infer.models import list_models, model_folders
 
     for found in list_models():
-        size = f"{found.path.stat().st_size / 1e6:.1f} MB"
+        size = f"{found.path.stat().st_size / 1e6:.1f} MB" if found.path.exists() else "not there"
         if found.card is None:
             print(f"{found.path.stem} ({size}): {found.reason}")
             continue
@@ -190,10 +197,15 @@ def doctor() -> None:
 
 def main() -> None:
     """Run a command; a sentence and exit status 2 where something is wrong with what it was given."""
+    for stream in (sys.stdout, sys.stderr):  # a console without some letter shows a ? and goes on
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except InferError as error:
         _give_up(str(error), 2)
+    except MemoryError:
+        _give_up("There is not enough memory for this. A smaller --batch-size takes less, and so does a --stride.", 2)
     except SystemExit as end:
         if end.code == 130:  # typer turns Ctrl-C into this, without a word
             _give_up("Stopped; nothing half-written is left.", 130)
@@ -230,12 +242,30 @@ def _silence(_sentence: str) -> None:
     pass
 
 
-@contextmanager
-def _progress_bar(line: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar with samples/s and time left on a terminal; nothing in a log file."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
+class _Progress(AbstractContextManager["_Progress"]):
+    """How many samples there are to classify, and on a terminal a bar with samples/s and time left."""
+
+    def __init__(self, line: str, quiet: bool) -> None:
+        self.total = 0
+        self._bar = None if quiet or not sys.stderr.isatty() else _bar(line)
+        self._task = self._bar.add_task(line) if self._bar else None
+
+    def __call__(self, done: int, total: int) -> None:
+        self.total = total
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+
+    def __enter__(self) -> _Progress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def _bar(line: str) -> rich.progress.Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -245,6 +275,4 @@ def _progress_bar(line: str, quiet: bool) -> Iterator[Callable[[int, int], None]
             return Text(f"{task.speed:,.0f} samples/s" if task.speed else "")
 
     columns = TextColumn(line), BarColumn(), TextColumn("{task.percentage:3.0f} %"), Rate(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(line)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -25,7 +25,7 @@ def _findings() -> Iterator[tuple[str, str]]:
     yield "threads", str(cores())
     yield from _providers()
     for folder in model_folders():
-        yield "models", str(folder)
+        yield "model folder", str(folder)
     names = [found.path.stem for found in list_models()]
     yield "models", ", ".join(names) or "none: run in a clone, or train one with `trainer fit`"
 

@@ -1,21 +1,22 @@
 """The one table of facies: MalenoV's names in MalenoV's order, and the colour that each is drawn in.
 
-Colours: Paul Tol's qualitative scheme "muted" (Colour Schemes, technical note SRON/EPS/TN/09-002, 3.2,
-2021), made to be told apart with normal and colour-blind vision. None is a grey, so that they read over a grey section.
+Colours: nine of Paul Tol's (Colour Schemes, technical note SRON/EPS/TN/09-002, 3.2, 2021), chosen from his "bright",
+"vibrant", "muted" and "light" schemes to lie as far apart as nine can once they are laid over grey, for normal and for
+red-green blind eyes.
 """
 
 from __future__ import annotations
 
 FACIES: dict[str, str] = {
-    "else": "#ddcc77",  # sand
+    "else": "#eedd88",  # light yellow
     "grizzly": "#882255",  # wine
     "high_amp_continuous": "#332288",  # indigo
-    "high_amplitude": "#88ccee",  # cyan
+    "high_amplitude": "#99ddff",  # light cyan
     "low_amp_dips": "#44aa99",  # teal
-    "low_amplitude": "#999933",  # olive
-    "low_coherency": "#117733",  # green
-    "salt": "#cc6677",  # rose
-    "steep_dips": "#aa4499",  # purple
+    "low_amplitude": "#4477aa",  # blue
+    "low_coherency": "#aaaa00",  # olive
+    "salt": "#ee8866",  # orange
+    "steep_dips": "#cc3311",  # red
 }
 """Colour by name. A facies' place in the table is its code."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +14,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name ends as the final one does, since writers choose their format by that.
     """
-    temporary = path.with_name(f".{os.getpid()}.part.{path.name}")
+    target = path.resolve()  # a link stays a link, and what it points to is replaced
+    temporary = target.with_name(f".{uuid.uuid4().hex[:12]}.part.{path.name}")
     try:
         yield temporary
-        temporary.replace(path)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infer.card import ModelCard, read_card
-from infer.errors import ModelError, ModelNotFoundError
+from infer.errors import InferError, ModelNotFoundError
 from infer.sessions import Model
 
 DEFAULT_MODEL = "waldeland"
@@ -55,7 +55,7 @@ def list_models() -> Iterator[Found]:
             seen.add(path.stem)
             try:
                 yield Found(path, read_card(path), "")
-            except ModelError as error:
+            except InferError as error:
                 yield Found(path, None, str(error))
 
 

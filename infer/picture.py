@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from infer.section import NO_DATA, FaciesSection, Section
 
-_OPACITY = 0.5
+_OPACITY = 0.55
 _NO_DATA_COLOUR = "#ffffff"
 
 
@@ -22,13 +22,18 @@ def draw(result: FaciesSection, path: Path, title: str) -> None:
     section = result.section
     figure = Figure(figsize=(14, 6.5), layout="constrained")
     bare, interpreted = figure.subplots(1, 2, sharex=True, sharey=True)
-    figure.suptitle(title)
+    title = f"{title}: facies by {result.model}, clip {result.amplitude_clip:.4g}"
+    figure.suptitle(title.encode(errors="replace").decode(), parse_math=False)
     for axes in (bare, interpreted):
         draw_section(axes, section, result.amplitude_clip)
     bare.set_ylabel("two-way time (ms)")
     draw_facies(interpreted, section, result.facies, result.facies_colours)
-    figure.legend(handles=_legend(result), loc="outside lower center", ncols=5, frameon=False)
-    figure.savefig(path, dpi=110)
+    patches = _legend(result)
+    names = [str(patch.get_label()) for patch in patches]
+    legend = figure.legend(patches, names, loc="outside lower center", ncols=5, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    figure.savefig(path, dpi=110, format="png")
 
 
 def draw_section(axes: Axes, section: Section, amplitude_clip: float) -> None:
@@ -63,6 +68,10 @@ def _extent(section: Section) -> tuple[float, float, float, float]:
     return numbers[0] - half_trace, numbers[-1] + half_trace, twt_ms[-1] + half_sample, twt_ms[0] - half_sample
 
 
+def _percent(share: float) -> str:
+    return "none" if share == 0 else "< 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+
+
 def _over_grey(colour: str) -> str:
     """What a see-through colour looks like over the section's middle grey."""
     red, green, blue = (_OPACITY * part + (1 - _OPACITY) * 0.5 for part in to_rgb(colour))
@@ -74,6 +83,6 @@ def _legend(result: FaciesSection) -> list[Patch]:
     known = result.facies[result.facies != NO_DATA]
     shares = np.bincount(known.ravel(), minlength=len(result.facies_names)) / max(known.size, 1)
     return [
-        Patch(facecolor=_over_grey(colour), label=f"{name} {share:.0%}")
+        Patch(facecolor=_over_grey(colour), label=f"{name} {_percent(share)}")
         for name, colour, share in zip(result.facies_names, result.facies_colours, shares, strict=True)
     ]

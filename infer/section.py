@@ -67,6 +67,7 @@ class FaciesSection:
     facies_names: tuple[str, ...]
     facies_colours: tuple[str, ...]  # "#rrggbb" each
     amplitude_clip: float  # what the section was scaled by
+    model: str  # its name
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import math
 import os
 import re
 import sys
@@ -58,17 +59,18 @@ class Model:
         self.path = path
         self.card: ModelCard = read_card(path)
         self.device, self.device_reason = choose_device(device)
+        try:
+            self._session = _start(path, self.device)
+        except DeviceError as error:
+            if device != "auto":
+                raise
+            self.device, self.device_reason = Device("cpu"), f"a session on the GPU did not start: {error}"
+            self._session = _start(path, self.device)
         self.workers = cores() if self.device.kind == "cpu" else 2  # on a GPU: one cuts while the other runs
-        self._session = _start(path, self.device)
         _check_contract(self._session, self.card, path.name)
 
     def batch_size(self, positions: int, asked: int | None = None) -> int:
-        """How many patches a batch holds, by the device's rule unless `asked` for; never more than `positions`.
-
-        Raises OptionError: `asked` is below 1.
-        """
-        if asked is not None and asked < 1:
-            raise OptionError(f"A batch holds at least one patch, so a batch size of {asked} makes no sense.")
+        """How many patches a batch holds, by the device's rule unless `asked` for; never more than `positions`."""
         budget = CPU_BATCH_BYTES if self.device.kind == "cpu" else CUDA_BATCH_BYTES
         sound = asked or max(1, budget // (4 * self.card.patch_size**2))
         return max(1, min(sound, positions))
@@ -97,10 +99,16 @@ class Runner:
 
     def run(self) -> NDArray[np.float32]:
         """Probabilities `[patch, facies]` of all of `patches`: a buffer that the next call overwrites."""
-        if self._on_device is not None:
-            self._on_device.update_inplace(self.patches)
-        self._session.run_with_iobinding(self._binding)
-        self._binding.synchronize_outputs()
+        try:
+            if self._on_device is not None:
+                self._on_device.update_inplace(self.patches)
+            self._session.run_with_iobinding(self._binding)
+            self._binding.synchronize_outputs()
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            raise DeviceError(
+                f"A batch of {len(self.patches):,} patches failed in onnxruntime, which says “{error}”. If it is short "
+                "of memory, a smaller batch size takes less."
+            ) from error
         return self._probabilities
 
 
@@ -131,7 +139,7 @@ def cuda_obstacle(index: int = 0) -> str | None:
     try:
         names = cuda_device_names()
     except OSError as error:
-        return f"no NVIDIA driver answers ({error})."
+        return f"{error}."
     if _CUDA not in onnxruntime().get_available_providers():
         return (
             "the installed onnxruntime is the one without CUDA. "
@@ -148,10 +156,13 @@ def cuda_device_names() -> tuple[str, ...]:
 
     Raises OSError: no driver, or it does not start.
     """
-    driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError as error:
+        raise OSError("there is no NVIDIA driver") from error
     status = driver.cuInit(0)
     if status:
-        raise OSError(f"cuInit returned {status}")
+        raise OSError(f"the NVIDIA driver does not start (cuInit returned {status})")
     count, device, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
     driver.cuDeviceGetCount(ctypes.byref(count))
     names = []
@@ -198,10 +209,15 @@ def onnxruntime() -> Any:
 
 
 def cores() -> int:
-    """How many processors this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many processors this process may use, a container's quota included."""
+    if sys.platform != "linux":
+        return os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup v2, or no quota: "max"
+        return allowed
 
 
 def _start(path: Path, device: Device) -> Any:

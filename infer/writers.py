@@ -31,21 +31,27 @@ def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
     """
     seen: set[Path] = set()
     for path in paths:
-        if path.suffix not in _WRITERS:
-            raise OutputError(f"{path.name}: the suffix says what to write, and there are {', '.join(_WRITERS)}.")
+        if path.suffix.lower() not in _WRITERS:
+            kinds = f"{', '.join(_WRITERS)} and {CONFIDENCE_SUFFIX}"
+            raise OutputError(f"{path.name}: the suffix says what to write, and there are {kinds}.")
         if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise OutputError(f"{path} cannot be written: {path.parent} is not a folder that can be written to.")
         if path.is_dir():
             raise OutputError(f"{path} cannot be written: it is a folder.")
-        if source is not None and path.resolve() == source.resolve():
+        if source is not None and _same_file(path, source):
             raise OutputError(f"{path} is the survey itself; choose another name for the facies.")
         if path.resolve() in seen:
             raise OutputError(f"{path} was asked for twice.")
-        if path.suffix == ".png" and importlib.util.find_spec("matplotlib") is None:
+        if path.suffix.lower() == ".png" and importlib.util.find_spec("matplotlib") is None:
             raise DependencyError(
                 'A picture needs matplotlib: `pip install "facies-edge[plot]"`, or choose an --out in .npz or .sgy.'
             )
         seen.add(path.resolve())
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file: by the file itself, since names may differ in case, or be links."""
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def write(result: FaciesSection, path: str | Path, survey: Survey | None = None) -> None:
@@ -64,29 +70,31 @@ def write(result: FaciesSection, path: str | Path, survey: Survey | None = None)
     """
     path = Path(path)
     check_outputs([path], survey.path if survey else None)
-    if path.suffix == ".sgy" and survey is None:
+    if path.suffix.lower() in (".sgy", ".segy") and survey is None:
         raise OutputError(f"{path.name} cannot be written without the survey whose trace headers it takes over.")
     try:
         with replacing(path) as temporary:
-            _WRITERS[path.suffix](result, temporary, survey)
+            _WRITERS[path.suffix.lower()](result, temporary, survey)
     except OSError as error:
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
 
 
 def _write_npy(result: FaciesSection, path: Path, _survey: Survey | None) -> None:
-    np.save(path, result.facies)
+    with path.open("wb") as file:  # given a name, numpy would add a suffix in small letters to one in capitals
+        np.save(file, result.facies)
 
 
 def _write_npz(result: FaciesSection, path: Path, _survey: Survey | None) -> None:
-    np.savez(
-        path,
-        facies=result.facies,
-        probabilities=result.probabilities,
-        inline=result.section.inline,
-        crossline=result.section.crossline,
-        twt_ms=result.section.twt_ms,
-        facies_names=np.array(result.facies_names),
-    )
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            facies=result.facies,
+            probabilities=result.probabilities,
+            inline=result.section.inline,
+            crossline=result.section.crossline,
+            twt_ms=result.section.twt_ms,
+            facies_names=np.array(result.facies_names),
+        )
 
 
 def _write_png(result: FaciesSection, path: Path, survey: Survey | None) -> None:
@@ -99,7 +107,7 @@ def _write_png(result: FaciesSection, path: Path, survey: Survey | None) -> None
 def _write_sgy(result: FaciesSection, path: Path, survey: Survey | None) -> None:
     assert survey is not None, "write has checked it"  # noqa: S101
     line = survey.line_bytes(result.section.kind, result.section.number)
-    if path.name.endswith(CONFIDENCE_SUFFIX):
+    if path.stem.lower().endswith(".confidence"):
         _write_line(path, line, np.nan_to_num(result.confidence), _IEEE_FLOAT32)
     else:
         _write_line(path, line, result.facies, _INT8)
@@ -109,7 +117,7 @@ def _write_line(path: Path, line: LineBytes, samples: NDArray[np.int8] | NDArray
     """The line's own bytes with other samples `[trace, sample]`, in the file's byte order."""
     content = samples[line.traces].astype(samples.dtype.newbyteorder(line.byte_order))
     header_bytes = line.headers.shape[1]
-    traces = np.empty((len(content), header_bytes + content.strides[0]), np.uint8)
+    traces = np.empty((len(content), header_bytes + content.shape[1] * content.itemsize), np.uint8)
     traces[:, :header_bytes] = line.headers
     traces[:, header_bytes:] = content.view(np.uint8)
     with path.open("wb") as file:
@@ -138,4 +146,5 @@ _WRITERS: dict[str, Callable[[FaciesSection, Path, Survey | None], None]] = {
     ".npz": _write_npz,
     ".npy": _write_npy,
     ".sgy": _write_sgy,
+    ".segy": _write_sgy,
 }

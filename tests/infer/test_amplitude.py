@@ -43,8 +43,10 @@ def test_silence_has_a_clip_that_one_can_divide_by(amplitude):
     assert estimate_clip(amplitude) == 1
 
 
-@pytest.mark.parametrize(("clip", "said"), [(0, "0"), (-3, "-3"), (np.nan, "nan"), (np.inf, "inf")])
+@pytest.mark.parametrize(
+    ("clip", "said"), [(0, "0"), (-3, "-3"), (np.nan, "nan"), (np.inf, "inf"), (1e-50, "1e-50"), (1e300, "1e+300")]
+)
 def test_a_clip_must_be_positive(clip, said):
     with pytest.raises(OptionError) as error:
         scale_amplitude(np.ones((1, 1), np.float32), clip)
-    assert str(error.value) == f"The amplitude clip must be a positive number, not {said}."
+    assert str(error.value) == f"The amplitude clip must be a positive number of 32 bits, not {said}."

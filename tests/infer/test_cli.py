@@ -43,7 +43,7 @@ def test_slice_writes_what_is_asked_for_and_says_what_ran(infer, cube, tiny_mode
     wrote = said.splitlines()
     assert wrote[:2] == ["Wrote a.npz", "Wrote a.sgy"]
     assert wrote[2].startswith("tiny on CPU (")
-    assert " 60 samples in " in wrote[2]
+    assert " 60 samples classified in " in wrote[2]
     assert wrote[2].endswith(" samples/s")
     assert np.load("a.npz")["facies"].shape == (5, 12)
 
@@ -138,6 +138,40 @@ def test_what_cannot_be_done_is_one_sentence_and_status_2(infer, cube, tiny_mode
         )
         assert errors.rstrip().endswith((".", "`")), errors
         assert set(tmp_path.iterdir()) == before, arguments
+
+
+def test_a_line_of_holes_is_said_to_be_one(infer, build_segy, tiny_model, tmp_path):
+    cube = build_segy(grid((1, 2, 5), range(3, 9)), reflections(18, 12), name="gap.sgy")
+    before = set(tmp_path.iterdir()) | {tiny_model(8)}
+    status, said, errors = infer("slice", cube, "--inline", 3, "--model", tiny_model(8), "--out", "a.sgy")
+    assert (status, said, errors) == (2, "", "Inline 3 of gap.sgy has no live trace to classify.\n")
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_stride_counts_what_was_classified(infer, cube, tiny_model):
+    _, said, _ = infer("slice", cube, "--crossline", 5, "--stride", 4, "--model", tiny_model(8), "--out", "a.npy")
+    assert " 8 samples classified in " in said
+
+
+def test_no_memory_is_a_sentence(infer, cube, tiny_model, monkeypatch):
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("infer.classification.classify_samples", exhausted)
+    status, _, errors = infer("slice", cube, "--inline", 12, "--model", tiny_model(8), "--device", "cpu")
+    assert status == 2
+    assert errors == (
+        "There is not enough memory for this. A smaller --batch-size takes less, and so does a --stride.\n"
+    )
+
+
+def test_a_broken_link_among_the_models_hides_no_other(infer, tiny_model, tmp_path):
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "aaa.onnx").symlink_to("nowhere")
+    tiny_model(8).rename(tmp_path / "exported" / "tiny.onnx")
+    status, said, _ = infer("models")
+    assert status == 0
+    assert "tiny (" in said
 
 
 def test_a_line_that_is_not_there(infer, cube, tiny_model):

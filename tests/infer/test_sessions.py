@@ -78,13 +78,48 @@ def test_an_onnxruntime_without_cuda_on_a_machine_with_a_gpu(gpu_build, monkeypa
 
 def test_no_driver(gpu_build, monkeypatch):
     def no_driver():
-        raise OSError("libcuda.so.1: cannot open shared object file")
+        raise OSError("there is no NVIDIA driver")
 
     monkeypatch.setattr(sessions, "cuda_device_names", no_driver)
-    assert sessions.cuda_obstacle() == ("no NVIDIA driver answers (libcuda.so.1: cannot open shared object file).")
+    assert sessions.cuda_obstacle() == "there is no NVIDIA driver."
 
 
 @no_cuda
+def test_a_driver_that_is_not_there_is_said_without_jargon(monkeypatch):
+    def missing(path):
+        raise OSError("libcuda.so.1: cannot open shared object file")
+
+    sessions.cuda_device_names.cache_clear()
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert sessions.cuda_obstacle() == "there is no NVIDIA driver."
+
+
+@no_cuda
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_auto_goes_on_with_the_cpu_where_a_cuda_session_does_not_start(gpu_build, tiny_model):
+    model = Model(tiny_model(8), "auto")
+    assert model.device == Device("cpu")
+    assert model.device_reason.startswith("a session on the GPU did not start: CUDA device 0 cannot be used: ")
+
+
+def test_a_batch_that_fails_is_a_sentence(tiny_model, monkeypatch):
+    runner = Model(tiny_model(8), "cpu").runner(3)
+
+    class Broken:
+        def run_with_iobinding(self, _):
+            raise RuntimeError("no memory left")
+
+    monkeypatch.setattr(runner, "_session", Broken())
+    with pytest.raises(DeviceError) as error:
+        runner.run()
+    assert str(error.value) == (
+        "A batch of 3 patches failed in onnxruntime, which says “no memory left”. If it is short of memory, a smaller "
+        "batch size takes less."
+    )
+
+
+@no_cuda
+@pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_session_that_silently_leaves_cuda_out_is_an_error(gpu_build, tiny_model):
     """What onnxruntime does where the CUDA provider fails: it starts on the CPU and says nothing to its caller."""
     with pytest.raises(DeviceError, match=r"^CUDA device 0 cannot be used: onnxruntime "):

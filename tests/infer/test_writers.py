@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -133,7 +135,7 @@ def test_nothing_half_written_is_left(result, tmp_path, monkeypatch):
     path.write_bytes(b"an earlier result")
 
     def full_disk(where, _):
-        Path(where).write_bytes(b"half")
+        where.write(b"half")
         raise OSError(28, "No space left on device")
 
     before = set(tmp_path.iterdir())
@@ -143,6 +145,33 @@ def test_nothing_half_written_is_left(result, tmp_path, monkeypatch):
     assert str(error.value) == f"{path} could not be written: No space left on device."
     assert path.read_bytes() == b"an earlier result"
     assert set(tmp_path.iterdir()) == before
+
+
+def test_suffixes_in_capitals(cube, result, tmp_path):
+    for plain, loud in (("a.sgy", "b.SGY"), ("a.confidence.sgy", "b.Confidence.SEGY"), ("a.npy", "b.NPY")):
+        write(result, tmp_path / plain, open_survey(cube))
+        write(result, tmp_path / loud, open_survey(cube))
+        assert (tmp_path / plain).read_bytes() == (tmp_path / loud).read_bytes()
+
+
+def test_a_link_stays_a_link(result, tmp_path):
+    (tmp_path / "real.npy").touch()
+    (tmp_path / "link.npy").symlink_to("real.npy")
+    write(result, tmp_path / "link.npy")
+    assert (tmp_path / "link.npy").is_symlink()
+    np.testing.assert_array_equal(np.load(tmp_path / "real.npy"), result.facies)
+
+
+def test_several_threads_may_write_one_file(result, tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: write(result, tmp_path / "line.npy"), range(100)))
+    np.testing.assert_array_equal(np.load(tmp_path / "line.npy"), result.facies)
+
+
+def test_names_that_matplotlib_would_read_as_formulas(result, build_segy, tmp_path):
+    cube = build_segy(grid(range(10, 15), range(3, 7)), reflections(20, N_SAMPLES), name="$5_or_$6^{.sgy")
+    write(replace(result, facies_names=("$a", "b$", "_c")), tmp_path / "line.png", open_survey(cube))
+    assert (tmp_path / "line.png").is_file()
 
 
 def test_sgy_without_its_survey(result, tmp_path):
@@ -158,8 +187,16 @@ def test_outputs_that_cannot_be(tmp_path):
             check_outputs(paths, tmp_path / "cube.sgy")
         return str(error.value)
 
+    (tmp_path / "cube.sgy").touch()
+    (tmp_path / "link.sgy").symlink_to("cube.sgy")
+    assert (
+        sentence(tmp_path / "link.sgy")
+        == f"{tmp_path / 'link.sgy'} is the survey itself; choose another name for the facies."
+    )
     nowhere, cube, twice = tmp_path / "none" / "x.npz", tmp_path / "cube.sgy", tmp_path / "x.npz"
-    assert sentence(Path("x.tif")) == "x.tif: the suffix says what to write, and there are .png, .npz, .npy, .sgy."
+    assert sentence(Path("x.tif")) == (
+        "x.tif: the suffix says what to write, and there are .png, .npz, .npy, .sgy, .segy and .confidence.sgy."
+    )
     assert sentence(nowhere) == (
         f"{nowhere} cannot be written: {nowhere.parent} is not a folder that can be written to."
     )
