@@ -49,7 +49,7 @@ DELAY_MS = Field(109, "i2")
 SAMPLES = Field(115, "u2")
 INTERVAL_US = Field(117, "i2")
 CDP_X, CDP_Y = Field(181, "i4"), Field(185, "i4")
-TIME_SCALAR = Field(215, "i2")
+TIME_SCALAR = Field(215, "i2")  # since rev 1
 
 DEAD = 2
 """Trace identification code of a dead trace."""
@@ -172,17 +172,30 @@ class SegyFile:
 
     def columns(self, fields: Mapping[str, Field]) -> dict[str, NDArray[Any]]:
         """These fields of every trace of the file, `[trace]` each, from one pass over its headers."""
-        columns = {name: np.empty(self.n_traces, field.type) for name, field in fields.items()}
+        columns = self.empty_columns(fields)
         for first, headers in self._header_blocks():
-            for name, field in fields.items():
-                columns[name][first : first + len(headers)] = self.column(headers, field)
+            self.fill(columns, fields, first, headers)
         return columns
 
-    def blocks(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-        """The whole file, some MB at a time: raw headers `[trace, byte]` and samples `[trace, sample]`."""
-        for _, block in self._whole_blocks():
+    def empty_columns(self, fields: Mapping[str, Field]) -> dict[str, NDArray[Any]]:
+        """Room for these fields of every trace, `[trace]` each, to be filled block by block with `fill`."""
+        return {name: np.empty(self.n_traces, field.type) for name, field in fields.items()}
+
+    def fill(
+        self, columns: dict[str, NDArray[Any]], fields: Mapping[str, Field], first: int, headers: NDArray[np.uint8]
+    ) -> None:
+        """Put the fields of these raw headers `[trace, byte]` into their columns, from trace `first` on."""
+        for name, field in fields.items():
+            columns[name][first : first + len(headers)] = self.column(headers, field)
+
+    def blocks(self) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]:
+        """The whole file, some MB at a time: the first trace, raw headers `[trace, byte]`, samples `[trace, sample]`.
+
+        The headers are good until the next block.
+        """
+        for first, block in self._whole_blocks():
             samples = self.number_format.decode(block[:, self.header_bytes :], self.sample_order)
-            yield block[:, : self.header_bytes], samples
+            yield first, block[:, : self.header_bytes], samples
 
     def _header_blocks(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         if self.trace_bytes <= LONG_TRACE_BYTES:
@@ -212,6 +225,21 @@ class SegyFile:
                 file.seek(self.first_byte + int(traces[first]) * self.trace_bytes)
                 _fill(file, rows[first:last], self.path)
         return rows
+
+
+def spread(n_traces: int, n: int) -> NDArray[np.intp]:
+    """At most `n` traces spread evenly over a file of `n_traces`, ascending."""
+    return np.unique(np.linspace(0, n_traces - 1, min(n, n_traces)).astype(np.intp))
+
+
+def factors(scalar: NDArray[np.int16]) -> NDArray[np.float64]:
+    """What header scalars multiply by: a positive one by itself, a negative one by its inverse, 0 by nothing.
+
+    >>> factors(np.array([100, -10, 0], np.int16))
+    array([100. ,   0.1,   1. ])
+    """
+    wide = scalar.astype(np.float64)
+    return np.where(wide > 0, wide, 1.0) / np.where(wide < 0, -wide, 1.0)
 
 
 def _opened(path: Path) -> FileIO:
@@ -432,7 +460,7 @@ def _is_padding(path: Path, rest: int, trace_bytes: int) -> bool:
 
 def _headers_agree(file: SegyFile) -> bool:
     """Whether what should be trace headers look alike, as they do: most of their bytes are the same in each."""
-    headers = file.headers(np.unique(np.linspace(0, file.n_traces - 1, 16).astype(np.intp)))
+    headers = file.headers(spread(file.n_traces, 16))
     if file.n_traces == 1:
         return int(file.column(headers, SAMPLES)[0]) == file.n_samples
     return bool(np.mean(headers[1:] == headers[0]) > 0.8)
@@ -498,8 +526,8 @@ def _believe_or_judge(file: SegyFile) -> SegyFile:
     """The file, its number format corrected where its samples contradict the header."""
     declared = FORMATS.get(file.binary.code)
     n = min(64, max(4, 8 * BLOCK_BYTES // file.trace_bytes))
-    traces = np.unique(np.linspace(0, file.n_traces - 1, n).astype(np.intp))
-    verdict = judge(file.sample_bytes(traces), Reading(file.number_format, file.sample_order))
+    raw = file.sample_bytes(spread(file.n_traces, n))
+    verdict = judge(raw, Reading(file.number_format, file.sample_order))
     judged = replace(file, number_format=verdict.number_format, sample_order=verdict.byte_order)
     said = declared.name if declared else f"nothing that is a number format ({file.binary.code})"
     swapped = verdict.byte_order != file.byte_order

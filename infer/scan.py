@@ -10,14 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infer import _segy
-from infer._segy import Field, text_header
+from infer._segy import Field, factors, spread, text_header
 from infer.amplitude import silence
 from infer.section import LineKind
-from infer.survey import LineRange, Survey, is_live, spread
+from infer.survey import LineRange, Survey, is_live, places
 
 EXACT_BYTES = 4 << 30
 """Files up to this size are read whole; of larger ones, traces spread over the file speak for the rest."""
 SPREAD_TRACES = 20_000
+
+FIELDS = {
+    "samples": _segy.SAMPLES,
+    "cdp_x": _segy.CDP_X,
+    "cdp_y": _segy.CDP_Y,
+    "source_x": _segy.SOURCE_X,
+    "source_y": _segy.SOURCE_Y,
+    "scalar": _segy.COORDINATE_SCALAR,
+    "unit": Field(89, "i2"),
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,6 @@ class ScanReport:
                 "missing": self.n_missing,
                 "dead": self.n_dead,
                 "duplicate": self.n_duplicate,
-                "exact": self.exact,
             },
             "format": self.number_format,
             "sorting": self.sorting,
@@ -106,13 +115,12 @@ class ScanReport:
 
 
 def scan(survey: Survey) -> ScanReport:
-    """Read the survey through, some MB at a time, and say what it is.
+    """Read the survey through once, some MB at a time, and say what it is.
 
     Dead traces and amplitudes are exact up to 4 GB and estimated beyond. Raises SurveyError: the file cannot be read.
     """
     exact = survey.file.n_traces * survey.file.trace_bytes <= EXACT_BYTES
-    n_dead, amplitudes = _measure(survey, exact)
-    coordinates = _coordinates(survey)
+    contents = _read_through(survey) if exact else _sample(survey)
     return ScanReport(
         path=str(survey.path),
         description=_description(survey),
@@ -123,16 +131,16 @@ def scan(survey: Survey) -> ScanReport:
         sample_interval_ms=survey.sample_interval_ms,
         n_traces=survey.n_traces,
         n_missing=survey.n_missing,
-        n_dead=n_dead,
+        n_dead=contents.n_dead,
         n_duplicate=survey.n_duplicate,
         exact=exact,
         number_format=survey.number_format,
         sorting=_sorting(survey),
-        coordinates=coordinates,
-        amplitudes=amplitudes,
+        coordinates=_coordinates(survey, contents.columns),
+        amplitudes=contents.amplitudes,
         amplitude_clip=survey.amplitude_clip,
-        warnings=(*survey.warnings, *_oddities(survey, n_dead, amplitudes)),
-        next_command=_next_command(survey),
+        warnings=(*survey.warnings, *_oddities(survey, contents)),
+        next_command=_next_command(survey, contents.live),
     )
 
 
@@ -196,56 +204,90 @@ def _where(coordinates: Coordinates | None) -> str:
 
 def _amplitudes(report: ScanReport) -> str:
     a = report.amplitudes
-    estimate = "" if report.exact else ", from traces spread over the file"
     return (
         f"{a.minimum:.6g} to {a.maximum:.6g}, mean {a.mean:.3g}, rms {a.rms:.4g}, "
-        f"clip (99 %) {report.amplitude_clip:.6g}{estimate}; {a.undefined:,} NaN, infinite or undefined"
+        f"clip (99 %) {report.amplitude_clip:.6g}; {a.undefined:,} NaN, infinite or undefined"
     )
 
 
 # Samples
 
 
-def _measure(survey: Survey, exact: bool) -> tuple[int, Amplitudes]:
-    """Dead traces and the amplitudes of the live ones."""
-    n_dead = n_measured = undefined = count = 0
-    total = squares = 0.0
-    low, high = np.inf, -np.inf
-    for amplitude, declared_dead in _pieces(survey, exact):
-        undefined += silence(amplitude)
-        live = is_live(amplitude) & ~declared_dead
-        n_measured += len(live)
-        n_dead += int(np.count_nonzero(~live))
-        if not live.any():
-            continue
-        alive = amplitude if live.all() else amplitude[live]
-        count += alive.size
-        total += float(alive.sum(dtype=np.float64))
-        squares += float(np.einsum("ij,ij->", alive, alive, dtype=np.float64))
-        low, high = min(low, float(alive.min())), max(high, float(alive.max()))
-    if count == 0:
-        low = high = 0.0
-    scale = survey.n_traces / n_measured
-    mean, rms = total / max(count, 1), float(np.sqrt(squares / max(count, 1)))
-    return round(n_dead * scale), Amplitudes(low, high, mean, rms, round(undefined * scale))
+@dataclass(frozen=True, eq=False)
+class _Contents:
+    """What the file's traces hold."""
+
+    columns: dict[str, NDArray[Any]]  # FIELDS, [trace] each
+    live: NDArray[np.bool_]  # [trace]; traces that were not read are taken for live unless declared dead
+    n_measured: int  # traces that were read
+    n_dead: int
+    amplitudes: Amplitudes
 
 
-def _pieces(survey: Survey, exact: bool) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-    """Amplitudes `[trace, sample]` and which traces are declared dead `[trace]`, some MB at a time."""
-    if exact:
-        first = 0
-        for _, amplitude in survey.file.blocks():
-            yield amplitude, survey.declared_dead[first : first + len(amplitude)]
-            first += len(amplitude)
-        return
+def _read_through(survey: Survey) -> _Contents:
+    """Headers and samples of every trace, from one pass over the file."""
+    file, tally, live = survey.file, _Tally(), ~survey.declared_dead
+    columns = file.empty_columns(FIELDS)
+    for first, headers, amplitude in file.blocks():
+        file.fill(columns, FIELDS, first, headers)
+        block = slice(first, first + len(headers))
+        live[block] = tally.add(amplitude, live[block])
+    return _Contents(columns, live, tally.n_traces, *tally.result(1.0))
+
+
+def _sample(survey: Survey) -> _Contents:
+    """Headers of every trace, and the samples of traces spread over the file."""
+    file, tally, live = survey.file, _Tally(), ~survey.declared_dead
     traces = spread(survey.n_traces, SPREAD_TRACES)
-    for piece in np.array_split(traces, max(1, len(traces) * survey.file.trace_bytes // _segy.BLOCK_BYTES)):
-        yield survey.file.amplitude(piece), survey.declared_dead[piece]
+    for piece in np.array_split(traces, max(1, len(traces) * file.trace_bytes // _segy.BLOCK_BYTES)):
+        live[piece] = tally.add(file.amplitude(piece), live[piece])
+    return _Contents(file.columns(FIELDS), live, tally.n_traces, *tally.result(survey.n_traces / tally.n_traces))
 
 
-def _oddities(survey: Survey, n_dead: int, amplitudes: Amplitudes) -> Iterator[str]:
+@dataclass
+class _Tally:
+    """Sums over the traces that were added."""
+
+    n_traces: int = 0
+    n_dead: int = 0
+    undefined: int = 0
+    n_samples: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    low: float = np.inf
+    high: float = -np.inf
+
+    def add(self, amplitude: NDArray[np.float32], not_declared_dead: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Count these traces, `[trace, sample]`, and return which are live; undefined samples are silenced in place."""
+        self.undefined += silence(amplitude)
+        live = is_live(amplitude) & not_declared_dead
+        self.n_traces += len(live)
+        self.n_dead += int(np.count_nonzero(~live))
+        if live.any():
+            alive = amplitude if live.all() else amplitude[live]
+            self.n_samples += alive.size
+            self.total += float(alive.sum(dtype=np.float64))
+            self.squares += float(np.einsum("ij,ij->", alive, alive, dtype=np.float64))
+            self.low, self.high = min(self.low, float(alive.min())), max(self.high, float(alive.max()))
+        return live
+
+    def result(self, scale: float) -> tuple[int, Amplitudes]:
+        """Dead traces, and the amplitudes of the live ones; counts times `scale`."""
+        low, high = (self.low, self.high) if self.n_samples else (0.0, 0.0)
+        mean, mean_square = self.total / max(self.n_samples, 1), self.squares / max(self.n_samples, 1)
+        amplitudes = Amplitudes(low, high, mean, float(np.sqrt(mean_square)), round(self.undefined * scale))
+        return round(self.n_dead * scale), amplitudes
+
+
+def _oddities(survey: Survey, contents: _Contents) -> Iterator[str]:
     """What the survey's own warnings do not know yet."""
-    if n_dead == survey.n_traces:
+    amplitudes = contents.amplitudes
+    if contents.n_measured < survey.n_traces:
+        yield (
+            f"The file is very large: dead traces and amplitudes are estimates from {contents.n_measured:,} traces "
+            "spread over it."
+        )
+    if contents.n_dead == survey.n_traces:
         yield "All traces are dead: there is nothing to classify."
     if amplitudes.undefined:
         yield f"{amplitudes.undefined:,} samples are NaN, infinite or undefined (1e30), and are taken as silence."
@@ -254,7 +296,7 @@ def _oddities(survey: Survey, n_dead: int, amplitudes: Amplitudes) -> Iterator[s
             f"The amplitudes are centred on {amplitudes.mean:.4g}, not on 0, and are used as they are: "
             "models expect seismic reflections, which swing around 0."
         )
-    stated = np.unique(survey.file.columns({"samples": _segy.SAMPLES})["samples"])
+    stated = np.unique(contents.columns["samples"])
     stated = stated[(stated != 0) & (stated != survey.n_samples)]
     if len(stated) == 1:
         yield f"Trace headers give {int(stated[0]):,} samples per trace; there are {survey.n_samples:,}."
@@ -274,32 +316,18 @@ def _sorting(survey: Survey) -> str:
     return "inline by inline" if inline <= crossline else "crossline by crossline"
 
 
-def _coordinates(survey: Survey) -> Coordinates | None:
+def _coordinates(survey: Survey, columns: dict[str, NDArray[Any]]) -> Coordinates | None:
     """The traces' coordinates: CDP X and Y (rev 1), else the source's."""
-    fields = {
-        "cdp_x": _segy.CDP_X,
-        "cdp_y": _segy.CDP_Y,
-        "source_x": _segy.SOURCE_X,
-        "source_y": _segy.SOURCE_Y,
-        "scalar": _segy.COORDINATE_SCALAR,
-        "unit": Field(89, "i2"),
-    }
-    columns = survey.file.columns(fields)
-    places = {"CDP": ("cdp_x", "cdp_y"), "source": ("source_x", "source_y")}
+    sources = {"CDP": ("cdp_x", "cdp_y"), "source": ("source_x", "source_y")}
     numbers = {survey.inline_byte, survey.crossline_byte}
-    for source, (x_name, y_name) in places.items():
-        if {fields[x_name].byte, fields[y_name].byte} == numbers or not columns[x_name].any() | columns[y_name].any():
+    for source, (x_name, y_name) in sources.items():
+        if {FIELDS[x_name].byte, FIELDS[y_name].byte} == numbers or not columns[x_name].any() | columns[y_name].any():
             continue
-        factor = _factor(columns["scalar"])
+        factor = factors(columns["scalar"])
         return _fit_lines(
             survey, source, _unit(survey, columns["unit"]), columns[x_name] * factor, columns[y_name] * factor
         )
     return None
-
-
-def _factor(scalar: NDArray[np.int16]) -> NDArray[np.float64]:
-    wide = scalar.astype(np.float64)
-    return np.where(wide > 0, wide, 1.0) / np.where(wide < 0, -wide, 1.0)
 
 
 def _unit(survey: Survey, unit: NDArray[np.int16]) -> str:
@@ -334,20 +362,20 @@ def _fit_lines(survey: Survey, source: str, unit: str, x: NDArray[np.float64], y
 # What to try next
 
 
-def _next_command(survey: Survey) -> str:
-    """`infer slice` for the line with the most traces, near the middle; a crossline if it is long enough."""
-    (n_crossline, crossline), (n_inline, inline) = _fullest(survey, "crossline"), _fullest(survey, "inline")
+def _next_command(survey: Survey, live: NDArray[np.bool_]) -> str:
+    """`infer slice` for the line with the most live traces, near the middle; a crossline if it is long enough."""
+    (n_crossline, crossline), (n_inline, inline) = (_fullest(survey, kind, live) for kind in ("crossline", "inline"))
     line = f"--crossline {crossline}" if min(n_crossline, 100) >= min(n_inline, 100) else f"--inline {inline}"
     return survey.command("slice", line)
 
 
-def _fullest(survey: Survey, kind: LineKind) -> tuple[int, int]:
-    """How many places of a line have traces at most, and the line nearest the middle that has so many."""
+def _fullest(survey: Survey, kind: LineKind, live: NDArray[np.bool_]) -> tuple[int, int]:
+    """How many places of a line have live traces at most, and the line nearest the middle that has so many."""
     lines, along, across = survey.inlines, survey.inline_of_trace, survey.crossline_of_trace
     if kind == "crossline":
         lines, along, across = survey.crosslines, across, along
-    place = along.astype(np.int64) << 32 | (across.astype(np.int64) - np.iinfo(np.int32).min)
-    numbers, counts = np.unique(np.unique(place) >> 32, return_counts=True)
+    there = live if live.any() else slice(None)
+    numbers, counts = np.unique(np.unique(places(along[there], across[there])) >> 32, return_counts=True)
     fullest = numbers[counts == counts.max()]
     middle = (lines.first + lines.last) / 2
     return int(counts.max()), int(fullest[np.argmin(np.abs(fullest - middle))])

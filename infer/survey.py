@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from infer import _segy
 from infer._numbers import ByteOrder
-from infer._segy import Field, SegyFile
+from infer._segy import Field, SegyFile, spread
 from infer.amplitude import estimate_clip, silence
 from infer.errors import LineNotFoundError, OptionError, SurveyError
 from infer.section import LineKind, Section
@@ -28,6 +29,10 @@ CLIP_TRACES = 1500
 CLIP_SAMPLES = 20_000_000
 MOST_LINES = 10_000_000
 SPARSE_LINES = 10_000
+KINDS = ("inline", "crossline")
+
+TIME_SCALARS = [sign * 10**power for sign in (1, -1) for power in range(5)]
+"""What bytes 215-216 may hold; 0 means 1."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,8 @@ class Survey:
         """One line, over the survey's whole crossing axis; a line of that axis without any trace is one long hole.
 
         Of several traces at one position the first live one is taken.
-        Raises LineNotFoundError: no line has that number; SurveyError: the file cannot be read any more.
+        Raises LineNotFoundError: no line has that number; OptionError: `kind` is neither "inline" nor "crossline";
+        SurveyError: the file cannot be read any more.
         """
         traces, position = self._traces_of(kind, number)
         crossing = (self.crosslines if kind == "inline" else self.inlines).numbers()
@@ -164,20 +170,21 @@ class Survey:
     def line_bytes(self, kind: LineKind, number: int) -> LineBytes:
         """The headers with which that line can be written back as SEG-Y.
 
-        Raises LineNotFoundError: no line has that number.
+        Raises LineNotFoundError: no line has that number; OptionError: `kind` is neither "inline" nor "crossline".
         """
         traces, position = self._traces_of(kind, number)
         return LineBytes(self.file.preamble(), self.file.byte_order, self.file.headers(traces), position)
 
     def command(self, verb: str, line: str = "") -> str:
         """The command line that does `verb` to this file: `infer scan cube.sgy`, with the header bytes it takes."""
-        path = f'"{self.path}"' if " " in str(self.path) else str(self.path)
         known = (self.inline_byte, self.crossline_byte) == (INLINE_BYTE, CROSSLINE_BYTE)
         places = "" if known else _flags(self.inline_byte, self.crossline_byte)
-        return " ".join(part for part in ("infer", verb, path, line, places) if part)
+        return " ".join(part for part in ("infer", verb, _quoted(self.path), line, places) if part)
 
     def _traces_of(self, kind: LineKind, number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """A line's traces in file order, and where each is on the crossing axis."""
+        if kind not in KINDS:
+            raise OptionError(f"A line is an 'inline' or a 'crossline', not {kind!r}.")
         lines, crossing = self.inlines, self.crosslines
         along, across = self.inline_of_trace, self.crossline_of_trace
         if kind == "crossline":
@@ -188,9 +195,8 @@ class Survey:
         return traces, (across[traces].astype(np.int64) - crossing.first) // crossing.step
 
     def _no_line(self, kind: LineKind, number: int, lines: LineRange) -> str:
-        name = self.path.stem[:1].upper() + self.path.stem[1:]
         there = f"its {kind}s run {lines}" if lines.count > 1 else f"its only {kind} is {lines.first}"
-        return f"{name} has no {kind} {number}: {there}. See `{self.command('scan')}`."
+        return f"{self.path.name} has no {kind} {number}: {there}. See `{self.command('scan')}`."
 
     def _read(self, traces: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
         """Finite amplitudes `[trace, sample]` of these traces, which are live `[trace]`, how many samples were not."""
@@ -199,9 +205,11 @@ class Survey:
         return amplitude, is_live(amplitude) & ~self.declared_dead[traces], silenced
 
 
-def spread(n_traces: int, n: int) -> NDArray[np.intp]:
-    """At most `n` traces spread evenly over a file of `n_traces`, ascending."""
-    return np.unique(np.linspace(0, n_traces - 1, min(n, n_traces)).astype(np.intp))
+def _quoted(path: Path) -> str:
+    """The path as one pastes it into a shell."""
+    if os.name == "nt":
+        return f'"{path}"' if " " in str(path) else str(path)
+    return shlex.quote(str(path))
 
 
 def is_live(amplitude: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -217,7 +225,10 @@ def is_live(amplitude: NDArray[np.float32]) -> NDArray[np.bool_]:
 def open_survey(
     path: str | os.PathLike[str], *, inline_byte: int | None = None, crossline_byte: int | None = None
 ) -> Survey:
-    """Open a post-stack SEG-Y file, reading its headers once and none of its samples but a few.
+    """Open a post-stack SEG-Y file: one pass over its trace headers, and a few traces' samples to judge the format by.
+
+    Nothing else is read of traces of more than 8 KB; shorter ones are read past in blocks, samples and all, which is
+    quicker than to seek from header to header.
 
     `inline_byte` and `crossline_byte` say where the trace headers keep the line numbers, as 4-byte integers counted
     from 1: 189 and 193 unless given (SEG-Y rev 1).
@@ -229,11 +240,9 @@ def open_survey(
     xl_byte = _check_byte("crossline", CROSSLINE_BYTE if crossline_byte is None else crossline_byte)
     file = _segy.read_layout(Path(path))
     columns = file.columns(_fields(il_byte, xl_byte))
-    grid, grid_warnings = _find_grid(
-        file, columns, il_byte, xl_byte, asked=inline_byte is not None or crossline_byte is not None
-    )
+    grid, grid_warnings = _find_grid(file, columns, il_byte, xl_byte)
     interval_ms, interval_warnings = _sample_interval(file, columns["interval_us"])
-    first_twt_ms, delay_warnings = _first_time(columns["delay_ms"], columns["time_scalar"])
+    first_twt_ms, delay_warnings = _first_time(file, columns["delay_ms"], columns["time_scalar"])
     return Survey(
         path=file.path,
         inlines=grid.inlines,
@@ -308,24 +317,28 @@ class _Grid:
 
 
 def _grid(inline: NDArray[np.int32], crossline: NDArray[np.int32]) -> _Grid:
-    _, counts = np.unique(_places(inline, crossline), return_counts=True)
+    _, counts = np.unique(places(inline, crossline), return_counts=True)
     return _Grid(
         inline, crossline, np.unique(inline), np.unique(crossline), len(counts), int(np.count_nonzero(counts > 1))
     )
 
 
-def _places(inline: NDArray[np.int32], crossline: NDArray[np.int32]) -> NDArray[np.int64]:
-    """One number per place, `[trace]`: a grid of bits would be vast where line numbers are wild."""
+def places(inline: NDArray[np.int32], crossline: NDArray[np.int32]) -> NDArray[np.int64]:
+    """One number per place, `[trace]`, whose upper 32 bits are the first line number.
+
+    A grid of bits would be vast where line numbers are wild.
+    """
     return inline.astype(np.int64) << 32 | (crossline.astype(np.int64) - np.iinfo(np.int32).min)
 
 
 def _find_grid(
-    file: SegyFile, columns: dict[str, NDArray[Any]], inline_byte: int, crossline_byte: int, *, asked: bool
+    file: SegyFile, columns: dict[str, NDArray[Any]], inline_byte: int, crossline_byte: int
 ) -> tuple[_Grid, list[str]]:
     """The traces' places, or the sentence for a file that has none."""
     grid = _grid(columns["inline"], columns["crossline"])
     if file.n_traces > 1 and grid.n_positions == 1:
-        return _line_without_numbers(file, columns, grid, asked)
+        elsewhere = (inline_byte, crossline_byte) != (INLINE_BYTE, CROSSLINE_BYTE)
+        return _line_without_numbers(file, columns, grid, elsewhere)
     if grid.n_shared > 0.5 * grid.n_positions:
         _refuse_gathers(file, columns, grid, inline_byte, crossline_byte)
     for kind, byte, lines, numbers in (
@@ -401,7 +414,7 @@ def _refuse_gathers(
 
 def _offsets_at_a_place(grid: _Grid, offset: NDArray[np.int32]) -> int:
     """The most different offsets that one position has."""
-    place = _places(grid.inline, grid.crossline)
+    place = places(grid.inline, grid.crossline)
     order = np.lexsort((offset, place))
     place, offset = place[order], offset[order]
     begins = np.append(True, place[1:] != place[:-1])
@@ -410,14 +423,17 @@ def _offsets_at_a_place(grid: _Grid, offset: NDArray[np.int32]) -> int:
 
 
 def _line_without_numbers(
-    file: SegyFile, columns: dict[str, NDArray[Any]], grid: _Grid, asked: bool
+    file: SegyFile, columns: dict[str, NDArray[Any]], grid: _Grid, elsewhere: bool
 ) -> tuple[_Grid, list[str]]:
-    """A 2-D or arbitrary line as one inline, where all traces bear the same line numbers; else the reason why not."""
+    """A 2-D or arbitrary line as one inline, where all traces bear the same line numbers; else the reason why not.
+
+    Who says that the numbers are `elsewhere` than usual wants numbers, and is told that there are none.
+    """
     number, n_traces = int(columns["inline"][0]), file.n_traces
     nowhere = f"{file.path} has no line numbers: all {n_traces:,} traces say inline {number}, crossline " + str(
         int(columns["crossline"][0])
     )
-    if asked or (_other_pair(file) and not _offsets_at_a_place(grid, columns["offset"]) > 1):
+    if elsewhere or (_other_pair(file) and not _offsets_at_a_place(grid, columns["offset"]) > 1):
         raise SurveyError(f"{nowhere}. {_where_else(file)}")
     cdp = columns["cdp"]
     stepped = len(np.unique(cdp)) == n_traces and LineRange.covering(np.unique(cdp)).count <= 4 * n_traces
@@ -454,12 +470,15 @@ def _sample_interval(file: SegyFile, interval_us: NDArray[np.int16]) -> tuple[fl
     extended = file.binary.extended_interval_us
     if file.binary.revision >= (2, 0) and 1 <= extended <= 1e8:
         return extended / 1000, []
-    traces_us = _commonest(interval_us[interval_us != 0])
-    stated_us = file.binary.interval_us or traces_us
+    traces = _commonest(interval_us[interval_us != 0])
+    stated = file.binary.interval_us or traces
+    stated_us, traces_us = _microseconds(stated, traces), _microseconds(traces, stated)
     if stated_us == 0:
         return 4.0, ["The headers give no sample interval; 4 ms is assumed."]
     if stated_us < 0:
-        return -stated_us / 1000, [f"The headers give a sample interval of {stated_us} µs; its sign is ignored."]
+        return -stated_us / 1000, [
+            f"The headers give a sample interval of {stated_us / 1000:g} ms; its sign is ignored."
+        ]
     if traces_us > 0 and traces_us != stated_us:
         return stated_us / 1000, [
             f"The binary header gives a sample interval of {stated_us / 1000:g} ms, which is used; "
@@ -468,20 +487,43 @@ def _sample_interval(file: SegyFile, interval_us: NDArray[np.int16]) -> tuple[fl
     return stated_us / 1000, []
 
 
+def _microseconds(interval: int, other: int) -> int:
+    """A sample interval, read with 16 bits and a sign, that may have been written without one: 40,000 for -25,536.
+
+    It was if that makes a round number of it, or if neither is round, both headers agree, and -interval is long too.
+    """
+    if interval >= 0:
+        return interval
+    unsigned = interval + (1 << 16)
+    agreed = other == interval and interval % 500 and interval < -16_000
+    return unsigned if unsigned % 500 == 0 or agreed else interval
+
+
 def _commonest(values: NDArray[Any]) -> int:
     """The commonest value, or 0 of none."""
     distinct, counts = np.unique(values, return_counts=True)
     return int(distinct[np.argmax(counts)]) if len(distinct) else 0
 
 
-def _first_time(delay_ms: NDArray[np.int16], scalar: NDArray[np.int16]) -> tuple[float, list[str]]:
+def _first_time(file: SegyFile, delay_ms: NDArray[np.int16], scalar: NDArray[np.int16]) -> tuple[float, list[str]]:
     """The first sample's two-way time in ms, from the delay recording times and the scalar that applies to them."""
-    factor = np.where(scalar > 0, scalar, 1) / np.where(scalar < 0, -scalar.astype(np.int32), 1)
-    times, counts = np.unique(delay_ms * factor, return_counts=True)
+    known = np.isin(scalar, TIME_SCALARS) & (file.binary.revision >= (1, 0))
+    times, counts = np.unique(delay_ms * _segy.factors(np.where(known, scalar, np.int16(1))), return_counts=True)
     first_ms = float(times[np.argmax(counts)])
+    warnings = _ignored_scalars(file, scalar[~known & (delay_ms != 0)])
     if len(times) == 1:
-        return first_ms, []
+        return first_ms, warnings
     return first_ms, [
+        *warnings,
         f"The first sample's time differs from trace to trace ({times[0]:g} to {times[-1]:g} ms); "
-        f"that of most traces, {first_ms:g} ms, is used for all."
+        f"that of most traces, {first_ms:g} ms, is used for all.",
     ]
+
+
+def _ignored_scalars(file: SegyFile, scalar: NDArray[np.int16]) -> list[str]:
+    """What is to be said about time scalars that would have changed a time, but are none."""
+    scalar = scalar[~np.isin(scalar, (-1, 0, 1))]
+    if not len(scalar):
+        return []
+    reason = "the file is SEG-Y rev 0, which has none" if file.binary.revision < (1, 0) else "no such scalar exists"
+    return [f"Bytes 215-216 of the trace headers hold {_commonest(scalar)}, which is no time scalar: {reason}."]

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+import infer._segy
 import infer.scan
 from infer.scan import describe, scan
 from infer.survey import open_survey
@@ -69,7 +70,7 @@ def test_the_report_as_json(build_segy):
         "inlines": {"first": 5, "last": 7, "step": 1, "count": 3},
         "crosslines": {"first": 20, "last": 26, "step": 2, "count": 4},
         "samples": {"count": 50, "first_twt_ms": 0.0, "last_twt_ms": 196.0, "interval_ms": 4.0},
-        "traces": {"total": 12, "missing": 0, "dead": 0, "duplicate": 0, "exact": True},
+        "traces": {"total": 12, "missing": 0, "dead": 0, "duplicate": 0},
         "format": "32-bit IEEE float, big-endian",
         "sorting": "inline by inline",
         "coordinates": None,
@@ -111,6 +112,37 @@ def test_the_next_line_is_one_with_traces_in_the_middle(build_segy):
     assert scan(open_survey(path)).next_command == f"infer slice {path} --inline 3"
 
 
+def test_the_next_line_is_one_with_live_traces(build_segy):
+    samples = reflections(12, 50)
+    samples[[0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11]] = 0
+    path = build_segy(PLACES, samples)
+    assert scan(open_survey(path)).next_command == f"infer slice {path} --crossline 22"
+    samples[10] = 1 + np.arange(50)
+    path = build_segy(PLACES, samples)
+    assert scan(open_survey(path)).next_command == f"infer slice {path} --inline 7"
+
+
+def test_the_next_command_can_be_pasted(build_segy):
+    path = build_segy(PLACES, reflections(12, 50), name="it$HOME(1).sgy")
+    assert scan(open_survey(path)).next_command == f"infer slice '{path}' --inline 6"
+
+
+@pytest.mark.parametrize("n_samples", [50, 3000], ids=["short traces", "long traces"])
+def test_every_byte_is_read_once(build_segy, monkeypatch, n_samples):
+    path = build_segy(PLACES, reflections(12, n_samples), traces_say=coordinates(PLACES))
+    survey = open_survey(path)
+    assert survey.amplitude_clip > 0  # it reads traces of its own
+    read, fill = [], infer._segy._fill
+    monkeypatch.setattr(
+        infer._segy, "_fill", lambda file, rows, path: read.append(rows.nbytes) or fill(file, rows, path)
+    )
+    monkeypatch.setattr(infer._segy, "BLOCK_BYTES", 5000)
+    report = scan(survey)
+    assert sum(read) == path.stat().st_size - 3600
+    assert max(read) <= max(5000, 240 + 4 * n_samples)
+    assert report.coordinates.inline_spacing == pytest.approx(25, abs=0.05)
+
+
 def test_the_next_command_keeps_the_header_bytes(build_segy):
     path = build_segy(PLACES, reflections(12, 50), line_bytes=(9, 21))
     report = scan(open_survey(path, inline_byte=9, crossline_byte=21))
@@ -137,9 +169,10 @@ def test_a_very_large_file_is_estimated_and_says_so(build_segy, monkeypatch):
     report = scan(survey)
     assert not report.exact
     assert 60 < report.n_dead < 140
-    text = describe(report)
-    assert f"about {report.n_dead} dead" in text
-    assert ", from traces spread over the file;" in text
+    assert report.warnings == (
+        "The file is very large: dead traces and amplitudes are estimates from 50 traces spread over it.",
+    )
+    assert f"about {report.n_dead} dead" in describe(report)
 
 
 @pytest.mark.shared
@@ -149,3 +182,13 @@ def test_f3(shared):
     assert (report.n_traces, report.n_missing, report.n_dead) == (1601, 617500, 49)
     assert report.next_command == f"infer slice {path} --crossline 500"
     assert (report.coordinates.inline_spacing, report.coordinates.crossline_spacing) == pytest.approx((25, 25))
+
+
+@pytest.mark.shared
+def test_a_cube_with_one_live_trace(shared):
+    path = shared / "segy/odd/small-8bit.sgy"
+    survey = open_survey(path)
+    report = scan(survey)
+    assert (report.n_traces, report.n_dead) == (25, 24)
+    option, number = report.next_command.removeprefix(f"infer slice {path} --").split()
+    assert survey.read_line(option, int(number)).live.sum() == 1

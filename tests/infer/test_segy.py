@@ -12,7 +12,7 @@ import segyio
 import segyio._segyio  # segyio.tools.native forgets to
 
 from infer._numbers import FORMATS, Reading, judge
-from infer._segy import read_layout, text_header
+from infer._segy import factors, read_layout, spread, text_header
 from infer.errors import SurveyError, SurveyNotFoundError
 from infer.survey import open_survey
 
@@ -276,6 +276,17 @@ def test_zero_padding_at_the_end_is_no_trace(build_segy):
     survey = open_survey(build_segy(PLACES, reflections(12, 50), after=bytes(300)))
     assert survey.n_traces == 12
     assert survey.warnings == ("The file ends with 300 zero bytes after its last trace, which are left out.",)
+
+
+def test_header_scalars():
+    scalar = np.array([0, 1, -1, 100, -10, 32767, -32768], np.int16)
+    assert factors(scalar).tolist() == [1, 1, 1, 100, 0.1, 32767, 1 / 32768]
+
+
+def test_traces_spread_over_a_file():
+    assert spread(10, 4).tolist() == [0, 3, 6, 9]
+    assert spread(3, 50).tolist() == [0, 1, 2]
+    assert spread(1, 16).tolist() == [0]
 
 
 # Files that are not what they should be

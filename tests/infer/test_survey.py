@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,8 +106,19 @@ def test_line_numbers_in_other_header_bytes(build_segy):
     with pytest.raises(LineNotFoundError) as caught:
         survey.read_crossline(24)
     assert str(caught.value) == (
-        "Cube has no crossline 24: its crosslines run from 20 to 23. "
+        "cube.sgy has no crossline 24: its crosslines run from 20 to 23. "
         f"See `infer scan {path} --inline-byte 9 --crossline-byte 21`."
+    )
+
+
+def test_the_usual_header_bytes_may_be_said_too(build_segy):
+    path = build_segy([(0, 0)] * 4, reflections(4, 30))
+    silent, said = open_survey(path), open_survey(path, inline_byte=189, crossline_byte=193)
+    assert (said.inlines, said.crosslines, said.warnings) == (silent.inlines, silent.crosslines, silent.warnings)
+    assert open_survey(path, crossline_byte=193).crosslines == LineRange(1, 4, 1, 4)
+    assert refusal(path, inline_byte=189, crossline_byte=21) == (
+        f"{path} has no line numbers: all 4 traces say inline 0, crossline 0. "
+        "Say where they are with `--inline-byte` and `--crossline-byte`."
     )
 
 
@@ -152,7 +166,16 @@ def test_lines_that_are_not_there(build_segy):
         for read in (survey.read_line, survey.line_bytes):
             with pytest.raises(LineNotFoundError) as caught:
                 read(kind, number)
-            assert str(caught.value) == f"F3_north has no {kind} {number}: {there}. See `infer scan {path}`."
+            assert str(caught.value) == f"f3_north.sgy has no {kind} {number}: {there}. See `infer scan {path}`."
+
+
+@pytest.mark.parametrize("kind", ["Crossline", "xline", "", None])
+def test_lines_of_no_kind(build_segy, kind):
+    survey = open_survey(build_segy(PLACES, reflections(12, 30)))
+    for read in (survey.read_line, survey.line_bytes):
+        with pytest.raises(OptionError) as caught:
+            read(kind, 6)
+        assert str(caught.value) == f"A line is an 'inline' or a 'crossline', not {kind!r}."
 
 
 def test_the_first_live_trace_of_a_position_wins(build_segy):
@@ -220,8 +243,36 @@ def first_and_interval(path: Path) -> tuple[float, float, tuple[str, ...]]:
     [(4, 0, 4.0), (1200, 1, 1200.0), (10000, -10, 1000.0), (25, -10, 2.5), (3, 100, 300.0), (-8, 0, -8.0)],
 )
 def test_the_first_samples_time(build_segy, delay, scalar, first):
-    path = build_segy(PLACES, reflections(12, 30), traces_say={109: ("h", [delay] * 12), 215: ("h", [scalar] * 12)})
+    says = {109: ("h", [delay] * 12), 215: ("h", [scalar] * 12)}
+    path = build_segy(PLACES, reflections(12, 30), traces_say=says, says={3501: ("B", 1)})
     assert first_and_interval(path) == (first, 4.0, ())
+
+
+@pytest.mark.parametrize("scalar", [-10000, -1000, -100, -10, -1, 1, 10, 100, 1000, 10000])
+def test_every_time_scalar_that_there_is(build_segy, scalar):
+    says = {109: ("h", [4] * 12), 215: ("h", [scalar] * 12)}
+    path = build_segy(PLACES, reflections(12, 30), traces_say=says, says={3501: ("B", 1)})
+    assert first_and_interval(path) == (4 * scalar if scalar > 0 else 4 / -scalar, 4.0, ())
+
+
+@pytest.mark.parametrize(
+    ("revision", "scalar", "reason"),
+    [
+        (1, 37, "no such scalar exists"),
+        (1, -32768, "no such scalar exists"),
+        (0, -10, "the file is SEG-Y rev 0, which has none"),
+    ],
+)
+def test_what_is_no_time_scalar_is_ignored(build_segy, revision, scalar, reason):
+    says = {109: ("h", [1200] * 12), 215: ("h", [scalar] * 12)}
+    path = build_segy(PLACES, reflections(12, 30), traces_say=says, says={3501: ("B", revision)})
+    warning = f"Bytes 215-216 of the trace headers hold {scalar}, which is no time scalar: {reason}."
+    assert first_and_interval(path) == (1200.0, 4.0, (warning,))
+
+
+def test_what_is_no_time_scalar_goes_unmentioned_where_it_changes_nothing(build_segy):
+    path = build_segy(PLACES, reflections(12, 30), traces_say={215: ("h", [37] * 12)})
+    assert first_and_interval(path) == (0.0, 4.0, ())
 
 
 def test_delays_that_differ(build_segy):
@@ -243,7 +294,25 @@ def test_delays_that_differ(build_segy):
         (3333, 3333, 3.333, ()),
         (0, 2000, 2.0, ()),
         (0, 0, 4.0, ("The headers give no sample interval; 4 ms is assumed.",)),
-        (-2000, 0, 2.0, ("The headers give a sample interval of -2000 µs; its sign is ignored.",)),
+        (-2000, 0, 2.0, ("The headers give a sample interval of -2 ms; its sign is ignored.",)),
+        (-2000, -2000, 2.0, ("The headers give a sample interval of -2 ms; its sign is ignored.",)),
+        (-3333, -3333, 3.333, ("The headers give a sample interval of -3.333 ms; its sign is ignored.",)),
+        (40000 - 65536, 0, 40.0, ()),
+        (40000 - 65536, 40000 - 65536, 40.0, ()),
+        (0, 40000 - 65536, 40.0, ()),
+        (33333 - 65536, 33333 - 65536, 33.333, ()),
+        (
+            33333 - 65536,
+            0,
+            32.203,
+            ("The headers give a sample interval of -32.203 ms; its sign is ignored.",),
+        ),
+        (
+            4000,
+            40000 - 65536,
+            4.0,
+            ("The binary header gives a sample interval of 4 ms, which is used; the trace headers give 40 ms.",),
+        ),
         (
             4000,
             2000,
@@ -349,9 +418,22 @@ def test_line_ranges():
     assert wide.numbers().tolist() == [lowest, highest]
 
 
-def test_commands_quote_paths_with_spaces(build_segy):
-    path = build_segy(PLACES, reflections(12, 30), name="my cube.sgy")
-    assert open_survey(path).command("scan") == f'infer scan "{path}"'
+@pytest.mark.skipif(os.name == "nt", reason="quotes for POSIX shells")
+@pytest.mark.parametrize("name", ["my cube.sgy", "it$HOME(1).sgy", "it's.sgy", "cube.sgy"])
+def test_commands_can_be_pasted_into_a_shell(build_segy, name):
+    path = build_segy(PLACES, reflections(12, 30), name=name)
+    command = open_survey(path).command("scan")
+    assert shlex.split(command) == ["infer", "scan", str(path)]
+    assert command == (f"infer scan {path}" if name == "cube.sgy" else f"infer scan {shlex.quote(str(path))}")
+
+
+def test_commands_for_windows(build_segy, monkeypatch):
+    paths = [build_segy(PLACES, reflections(12, 30), name=name) for name in ("my cube.sgy", "it$(1).sgy")]
+    surveys = [open_survey(path) for path in paths]
+    with monkeypatch.context() as windows:
+        windows.setattr("infer.survey.os", SimpleNamespace(name="nt"))
+        commands = [survey.command("scan") for survey in surveys]
+    assert commands == [f'infer scan "{paths[0]}"', f"infer scan {paths[1]}"]
 
 
 # The shared files
@@ -428,4 +510,18 @@ def test_shared_shifted_headers_open_when_told_where(shared):
 
 @pytest.mark.shared
 def test_shared_delay_with_a_scalar(shared):
-    assert open_survey(shared / "segy/odd/delay-scalar.sgy").first_twt_ms == 1000.0
+    survey = open_survey(shared / "segy/odd/delay-scalar.sgy")
+    assert (survey.twt_ms[0], survey.twt_ms[-1], survey.warnings) == (1000.0, 2000.0, ())
+
+
+@pytest.mark.shared
+def test_shared_negative_interval(shared):
+    survey = open_survey(shared / "segy/odd/interval-neg-bin-neg-trace.sgy")
+    assert survey.sample_interval_ms == 2.0
+    assert "The headers give a sample interval of -2 ms; its sign is ignored." in survey.warnings
+
+
+@pytest.mark.shared
+def test_shared_arbitrary_line_with_the_usual_header_bytes(shared):
+    survey = open_survey(shared / "segy/real/volve_arbitrary_line_ieee.sgy", inline_byte=189, crossline_byte=193)
+    assert (survey.inlines, survey.crosslines) == (LineRange(0, 0, 1, 1), LineRange(1, 225, 1, 225))
