@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from infer.errors import DependencyError, InferError
+from infer.errors import Cancelled, DependencyError, InferError
 
 app = typer.Typer(
     help="Train patch classifiers on one labelled line and export them for `infer`.",
@@ -47,10 +47,12 @@ OldRun = Annotated[
 ]
 OutFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where NAME.onnx goes.")]
 ExportName = Annotated[str, typer.Option(metavar="NAME", help="The model's name. [default: as fitted]")]
+Replace = Annotated[bool, typer.Option("--replace", help="Also where another model has that name.")]
 MovedSurvey = Annotated[
     Path | None, typer.Option("--survey", metavar="CUBE", help="The training survey, if it has moved since.")
 ]
 
+_STOPPED = "Stopped; nothing half-written is left."
 _NEEDED = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "matplotlib", "rich")
 
 
@@ -69,14 +71,18 @@ def fit(
     quiet: Quiet = False,
 ) -> None:
     """Train a network on the picks of one line."""
+    _check_installed()
+    from trainer.request import FitRequest, prepare
+    from trainer.shelf import export_command
+
+    say = _silence if quiet else _say
+    request = FitRequest(network, survey, picks, epochs, seed, run, name, survey_name, licence, polarity)
+    prepared = prepare(request, say)  # before the seconds that TensorFlow takes to start
     _start_tensorflow()
-    from trainer.fit import FitRequest
     from trainer.fit import fit as fit_network
 
-    request = FitRequest(network, survey, picks, epochs, seed, run, name, survey_name, licence, polarity)
-    done = fit_network(request, _silence if quiet else print, live=not quiet)
-    if not quiet:
-        print(f"The run is in {done.folder}. To export it: `trainer export {network} --run {done.folder}`")
+    done = fit_network(prepared, say, live=not quiet)
+    say(f"The run is in {done.folder}. To export it: `{export_command(network, done.folder, name)}`")
 
 
 @app.command()
@@ -86,16 +92,22 @@ def export(
     out: OutFolder = Path("exported"),
     name: ExportName = "",
     survey: MovedSurvey = None,
+    replace: Replace = False,
 ) -> None:
     """Turn a run into an .onnx file, after proving that it gives what the network gives."""
-    from trainer.runs import find_run
+    import dataclasses
 
-    find_run(network, run)  # before the seconds that TensorFlow takes to start
+    from trainer.runs import find_run
+    from trainer.shelf import place_for
+
+    card = find_run(network, run).read_card()  # before the seconds that TensorFlow takes to start
+    place_for(dataclasses.replace(card, name=name or card.name), out, replace=replace)
+    _check_installed()
     _start_tensorflow()
     from trainer.export import export as export_network
 
     with _quiet_stderr():
-        done = export_network(network, run, out, name, survey)
+        done = export_network(network, run, out, name, survey, replace_other=replace)
     print(
         f"Wrote {done.path} from {done.run.folder}: on {done.patches:,} patches its probabilities are within "
         f"{done.max_difference:.1e} of Keras', and all facies are the same."
@@ -106,25 +118,42 @@ def main() -> None:
     """Run the command; a fault of the user's or the file's is a sentence on stderr and exit status 2."""
     try:
         app()
+    except Cancelled as stop:
+        _give_up(str(stop), 130)
     except InferError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+        _give_up(str(error), 2)
+    except KeyboardInterrupt:
+        _give_up(_STOPPED, 130)
+    except SystemExit as end:
+        if end.code == 130:  # typer turns Ctrl-C into this, without a word
+            _give_up(_STOPPED, 130)
+        raise
+
+
+def _give_up(sentence: str, status: int) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    sys.exit(status)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _silence(text: str) -> None:
     """Say nothing."""
 
 
-def _start_tensorflow() -> None:
-    """Import TensorFlow without its chatter.
-
-    Raises DependencyError: the extra is not installed.
-    """
+def _check_installed() -> None:
+    """Raise DependencyError where the extra is not installed."""
     missing = [module for module in _NEEDED if find_spec(module) is None]
     if missing:
         raise DependencyError(
             f'Training needs {", ".join(missing)}, which is not installed: pip install "facies-edge[trainer,cpu]"'
         )
+
+
+def _start_tensorflow() -> None:
+    """Import TensorFlow without its chatter."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_stderr():

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infer.facies import FACIES_NAMES
-from trainer.dataset import LabelledSection, PatchBatches, Split
+from trainer.dataset import LabelledSection, PatchBatches
+from trainer.splits import Split
 
 _SMALLEST = 1e-7
 """Keras' epsilon: its cross-entropy takes no probability for smaller, and neither does ours."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 
 from infer.amplitude import scale_amplitude
 from infer.card import ModelCard, write_card
-from infer.errors import InferError, OutputError, SurveyNotFoundError
-from infer.files import replacing
+from infer.errors import InferError, SurveyNotFoundError
 from infer.patches import cut_patches
 from infer.section import Section
 from infer.survey import open_survey
-from trainer.runs import Run, find_run
+from trainer.runs import Run, RunError, find_run, writing
+from trainer.shelf import EXPORTED, place_for
 
 OPSET = 18
 """The newest that tf2onnx 1.17 writes. Every onnxruntime since 1.14 (2023) reads it."""
@@ -50,27 +51,30 @@ class Export:
 def export(
     network: str,
     run_folder: Path | None = None,
-    out: Path = Path("exported"),
+    out: Path = EXPORTED,
     name: str = "",
     survey: Path | None = None,
+    *,
+    replace_other: bool = False,
 ) -> Export:
     """Write `out/<name>.onnx` from the newest run of `network`, or the one in `run_folder`.
 
     name: of the model and its file; the card's by default.
     survey: where the training survey is, if it has moved since.
+    replace_other: also where a model with other weights has that name already.
 
-    Raises RunError: no such run. SurveyNotFoundError: the survey has moved. OutputError: nothing can be written there.
+    Raises RunError: no such run. SurveyNotFoundError: the survey has moved. OutputError: it cannot be written there.
     ExportError: the proof failed; no file is left then.
     """
     run = find_run(network, run_folder)
     card = run.read_card()
     card = replace(card, name=name or card.name, libraries=card.libraries | _libraries())
-    path = _place(out, card.name)
+    path = place_for(card, out, replace=replace_other)
     section = _training_section(run, survey)
     patches = proof_patches(section, card)
-    model = keras.models.load_model(run.model, compile=False)
+    model = _network(run)
     onnx_model = to_onnx(model)
-    with replacing(path) as temporary:
+    with writing(path) as temporary:
         onnx.save(onnx_model, temporary)
         write_card(temporary, card)
         difference = prove(temporary, model, patches)
@@ -192,14 +196,11 @@ def prove(path: Path, model: keras.Model, patches: NDArray[np.float32]) -> float
     return difference
 
 
-def _place(out: Path, name: str) -> Path:
-    if not name or Path(name).name != name:
-        raise OutputError(f"A model's name is the name of its file, without folders, and '{name}' is not.")
+def _network(run: Run) -> keras.Model:
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot write to {out}: {error.strerror}.") from error
-    return out / f"{name}.onnx"
+        return keras.models.load_model(run.model, compile=False)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise RunError(f"{run.model} cannot be read: fit the network again.") from error
 
 
 def _training_section(run: Run, survey: Path | None) -> Section:

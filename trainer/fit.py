@@ -8,8 +8,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -18,66 +17,65 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from infer.card import ModelCard
-from infer.errors import OptionError
+from infer.errors import Cancelled, OptionError
 from infer.facies import FACIES_COLOURS, FACIES_NAMES
-from infer.files import replacing
-from infer.survey import Survey, open_survey
-from trainer.dataset import SPLITS, LabelledSection, PatchBatches, Split
+from trainer.dataset import LabelledSection, PatchBatches
 from trainer.evaluate import Scores, score_parts
 from trainer.networks import Network, find_network
-from trainer.picks import PlacedPicks, place_picks, read_picks
 from trainer.progress import EpochLines
-from trainer.runs import Run, RunSettings, new_run, write_text
+from trainer.request import FitRequest, Prepared
+from trainer.runs import Run, RunSettings, new_run, write_text, writing
+from trainer.splits import Split
 
 PATIENCE = 3
 
 
-@dataclass(frozen=True)
-class FitRequest:
-    """What to train, on what, and what to say of it in the card."""
-
-    network: str
-    survey: Path
-    picks: Path
-    epochs: int
-    seed: int
-    run: Path | None = None
-    name: str = ""  # of the model; the network's by default
-    survey_name: str = ""  # the file's name without its suffix by default
-    licence: str = ""
-    polarity: str = "as in the survey"
-
-
-def fit(request: FitRequest, say: Callable[[str], None] = lambda _: None, *, live: bool = False) -> Run:
+def fit(prepared: Prepared, say: Callable[[str], None] = lambda _: None, *, live: bool = False) -> Run:
     """Train as requested; `say` is told what happens, and `live` draws each epoch on the screen.
 
-    Raises OptionError, SurveyError, PicksError, RunError: before anything is trained.
+    Raises RunError: before anything is trained. OutputError: the run folder takes no more. OptionError: the loss was
+    never a number. Cancelled: Ctrl-C, with a sentence on what is kept. A folder with nothing of a network in it goes.
     """
-    if request.epochs < 1:
-        raise OptionError(f"Training takes at least one epoch, not {request.epochs}.")
-    network = find_network(request.network)
-    picks = read_picks(request.picks)
-    kind, number = picks.line()
-    survey = open_survey(request.survey)
-    section = survey.read_line(kind, number)
-    placed = place_picks(picks, section)
-    say(f"{placed.report()}.")
-    labelled = LabelledSection.of(section, survey.amplitude_clip, placed)
-    split = SPLITS["random"](placed, request.seed)
+    request, section = prepared.request, prepared.section
+    run = new_run(request.network, request.run)
+    try:
+        paths = str(request.survey.resolve()), str(request.picks.resolve())
+        run.write_settings(
+            RunSettings(request.network, *paths, section.kind, section.number, request.epochs, request.seed)
+        )
+        _train_and_score(prepared, run, say, live)
+    except KeyboardInterrupt as stop:
+        run.discard_if_untrained()
+        raise Cancelled(_what_is_kept(run)) from stop
+    except BaseException:
+        run.discard_if_untrained()
+        raise
+    return run
 
-    run = new_run(network.name, request.run)
-    paths = str(request.survey.resolve()), str(request.picks.resolve())
-    run.write_settings(RunSettings(network.name, *paths, kind, number, request.epochs, request.seed))
+
+def _what_is_kept(run: Run) -> str:
+    if not run.model.is_file():
+        return "Stopped; nothing half-written is left."
+    return (
+        f"Stopped; the best network so far is kept in {run.model}. "
+        "The run is unfinished, and `trainer export` takes finished ones only."
+    )
+
+
+def _train_and_score(prepared: Prepared, run: Run, say: Callable[[str], None], live: bool) -> None:
+    """Leave the network, its scores and its card in the run folder."""
+    request, split = prepared.request, prepared.split
+    network = find_network(request.network)
+    labelled = LabelledSection.of(prepared.section, prepared.amplitude_clip, prepared.placed)
     started = time.perf_counter()
     model = _train(network, labelled, split, request, run, live)
     say(f"Trained in {time.perf_counter() - started:.0f} s. Scoring all picks.")
 
     scores = score_parts(model, labelled, split)
     write_text(run.scores, json.dumps({part: asdict(s) for part, s in scores.items()}, indent=2))
-    run.write_card(_card(request, network, survey, placed, split, scores, model))
+    run.write_card(_card(prepared, network, scores, model))
     for part, s in scores.items():
         say(f"{part:<10} loss {s.loss:.4f}, accuracy {100 * s.accuracy:.2f} %, MAE {s.mae:.4f}, {s.patches:,} picks")
-    return run
 
 
 def _train(
@@ -126,7 +124,7 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
         if loss < self._least_loss:
             self._least_loss = loss
             self._best = self.model.get_weights()
-            with replacing(self._run.model) as temporary:
+            with writing(self._run.model) as temporary:
                 self.model.save(temporary)
         if self._waited >= PATIENCE:
             self.model.stop_training = True
@@ -160,7 +158,7 @@ class History(keras.callbacks.Callback):  # type: ignore[misc]
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.COLUMNS, *self._rows])
         write_text(self._run.history, text.getvalue())
-        with replacing(self._run.curves) as temporary:
+        with writing(self._run.curves) as temporary:
             draw_curves(np.array(self._rows)).savefig(temporary, dpi=100)
 
 
@@ -180,28 +178,20 @@ def draw_curves(history: np.ndarray[Any, np.dtype[np.float64]]) -> Figure:
     return figure
 
 
-def _card(
-    request: FitRequest,
-    network: Network,
-    survey: Survey,
-    placed: PlacedPicks,
-    split: Split,
-    scores: dict[str, Scores],
-    model: keras.Model,
-) -> ModelCard:
-    picks_sha256 = hashlib.sha256(request.picks.read_bytes()).hexdigest()
+def _card(prepared: Prepared, network: Network, scores: dict[str, Scores], model: keras.Model) -> ModelCard:
+    request, placed = prepared.request, prepared.placed
     return ModelCard(
         name=request.name or network.name,
         patch_size=network.patch_size,
         facies_names=FACIES_NAMES,
         facies_colours=FACIES_COLOURS,
         network=network.name,
-        amplitude_clip=survey.amplitude_clip,
+        amplitude_clip=prepared.amplitude_clip,
         survey=request.survey_name or request.survey.stem,
         polarity=request.polarity,
         training_lines=(f"{placed.kind} {placed.number}",),
-        picks={"file": request.picks.name, "sha256": picks_sha256, **placed.summary()},
-        split=split.summary(),
+        picks={"file": request.picks.name, "sha256": prepared.picks_sha256, **placed.summary()},
+        split=prepared.split.summary(),
         scores={
             f"{part}_{metric}": round(getattr(s, metric), 6)
             for part, s in scores.items()

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from infer.errors import OptionError
 from infer.facies import FACIES_NAMES
+from trainer.names import check_network
 
 MOMENTUM = 0.9
 """Of normalisation's moving averages. Keras' 0.99 lags hundreds of batches behind the weights: on 4,000 training picks,
@@ -66,6 +66,7 @@ def _adam() -> Any:
 
 
 NETWORKS = {network.name: network for network in (Network("waldeland", 64, waldeland, _adam),)}
+"""Those of NETWORK_NAMES."""
 
 
 def find_network(name: str) -> Network:
@@ -73,6 +74,5 @@ def find_network(name: str) -> Network:
 
     Raises OptionError: there is none.
     """
-    if name not in NETWORKS:
-        raise OptionError(f"There is no network '{name}'. There is: {', '.join(NETWORKS)}.")
+    check_network(name)
     return NETWORKS[name]

@@ -117,8 +117,13 @@ def place_picks(picks: Picks, section: Section) -> PlacedPicks:
     Header numbers and two-way times become indices through the section's own axes. On Dutch F3 that makes trace =
     crossline - 300 and sample = twt / 4 - 1, since its first sample is at 4 ms.
 
-    Raises PicksError: not one pick is left.
+    Raises PicksError: not one pick is left, or a line of one sample.
     """
+    if section.twt_ms.size < 2:
+        raise PicksError(
+            f"{section.kind.capitalize()} {section.number} has one sample a trace, and picks are placed by the time "
+            "between two: nothing can be trained on it."
+        )
     trace, on_survey = _trace_index(picks, section)
     sample, in_time, on_sample = _sample_index(picks.twt_ms, section)
     inside = on_survey & in_time

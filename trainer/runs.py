@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from infer.card import ModelCard
-from infer.errors import InferError
+from infer.errors import InferError, OutputError
 from infer.files import replacing
 from infer.section import LineKind
+from trainer.names import check_network
 
 RUNS = Path("runs")
 
@@ -71,6 +74,11 @@ class Run:
     def _settings(self) -> Path:
         return self.folder / "run.json"
 
+    @property
+    def finished_ns(self) -> int:
+        """When the training came to its end: the card's time."""
+        return self._card.stat().st_mtime_ns
+
     def write_settings(self, settings: RunSettings) -> None:
         """Write what the run was asked for."""
         write_text(self._settings, json.dumps(asdict(settings), indent=2))
@@ -90,14 +98,57 @@ class Run:
         write_text(self._card, json.dumps(json.loads(card.to_json()), indent=2, ensure_ascii=False))
 
     def read_card(self) -> ModelCard:
-        """The card. Raises ModelError: it is not one."""
-        return ModelCard.from_json(self._card.read_text(encoding="utf-8"))
+        """The card.
+
+        Raises RunError: it cannot be read. ModelError: it is not one.
+        """
+        try:
+            text = self._card.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{self._card} cannot be read: fit the network again.") from error
+        return ModelCard.from_json(text)
+
+    def discard_if_untrained(self) -> bool:
+        """Remove the folder if nothing is in it but what the run was asked for; say whether it went."""
+        with suppress(OSError):
+            if {path.name for path in self.folder.iterdir()} <= {self._settings.name}:
+                self._settings.unlink(missing_ok=True)
+                self.folder.rmdir()
+        return not self.folder.exists()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary path to write to, which becomes `path` when it is whole.
+
+    Raises OutputError: the disk or the folder does not take it.
+    """
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except InferError:  # some of ours are OSErrors too, and say what they mean
+        raise
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file that appears when it is whole."""
-    with replacing(path) as temporary:
+    """Write a text file that appears when it is whole.
+
+    Raises OutputError: the disk or the folder does not take it.
+    """
+    with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_vacant(folder: Path | None) -> None:
+    """Raise RunError where there is something in the folder, or something that is no folder."""
+    try:
+        taken = folder is not None and folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise RunError(f"{folder} cannot be a run folder: {error.strerror}.") from error
+    if taken:
+        raise RunError(f"{folder} is not empty, and a run needs a folder of its own.")
 
 
 def new_run(network: str, folder: Path | None) -> Run:
@@ -106,29 +157,50 @@ def new_run(network: str, folder: Path | None) -> Run:
     Raises RunError: there is something in it, or it cannot be made.
     """
     folder = folder or RUNS / f"{network}-{datetime.now():%Y%m%d-%H%M%S}"
+    check_vacant(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        taken = any(folder.iterdir())
     except OSError as error:
         raise RunError(f"{folder} cannot be a run folder: {error.strerror}.") from error
-    if taken:
-        raise RunError(f"{folder} is not empty, and a run needs a folder of its own.")
     return Run(folder)
 
 
 def find_run(network: str, folder: Path | None) -> Run:
     """The finished run in `folder`, or the newest one of that network under `runs/`.
 
-    Raises RunError: there is none, with the command that makes one.
+    Raises OptionError: there is no such network. RunError: it has no such run, with the command that makes one.
     """
-    if folder:
-        if not Run(folder).finished:
-            raise RunError(f"{folder} holds no finished run. {_how_to_fit(network)}")
-        return Run(folder)
-    finished = [run for run in map(Run, sorted(RUNS.glob(f"{network}-*"))) if run.finished]
+    check_network(network)
+    try:
+        return _run_in(network, folder) if folder else _newest_run(network)
+    except OSError as error:
+        raise RunError(f"{folder or RUNS} cannot be read: {error.strerror}.") from error
+
+
+def _run_in(network: str, folder: Path) -> Run:
+    run = Run(folder)
+    if not run.finished:
+        raise RunError(f"{folder} holds no finished run. {_how_to_fit(network)}")
+    fitted = run.read_settings().network
+    if fitted != network:
+        raise RunError(
+            f"{folder} is a run of {fitted}, not of {network}. To export it: `trainer export {fitted} --run {folder}`."
+        )
+    return run
+
+
+def _newest_run(network: str) -> Run:
+    finished = [run for run in map(Run, RUNS.glob("*")) if run.finished and _is_of(run, network)]
     if not finished:
         raise RunError(f"There is no finished run of {network} under {RUNS}/. {_how_to_fit(network)}")
-    return finished[-1]
+    return max(finished, key=lambda run: (run.finished_ns, run.folder.name))
+
+
+def _is_of(run: Run, network: str) -> bool:
+    try:
+        return run.read_settings().network == network
+    except RunError:
+        return False
 
 
 def _how_to_fit(network: str) -> str:

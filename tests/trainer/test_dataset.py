@@ -13,8 +13,9 @@ pytest.importorskip("keras", exc_type=ImportError, reason="training needs Keras"
 from infer.amplitude import scale_amplitude
 from infer.patches import cut_patches
 from infer.survey import open_survey
-from trainer.dataset import LabelledSection, PatchBatches, split_random
+from trainer.dataset import LabelledSection, PatchBatches
 from trainer.picks import PicksError, PlacedPicks, place_picks, read_picks
+from trainer.splits import split_random
 
 
 @pytest.fixture

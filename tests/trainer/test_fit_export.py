@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +24,18 @@ pytest.importorskip("matplotlib", exc_type=ImportError, reason="training draws i
 import keras
 import onnx
 
-from infer.card import read_card
-from infer.errors import OptionError, OutputError, SurveyNotFoundError
+from infer.card import ModelCard, read_card, write_card
+from infer.errors import Cancelled, OptionError, OutputError, SurveyNotFoundError
+from trainer import cli
 from trainer import export as export_module
 from trainer.evaluate import score
 from trainer.export import ExportError, export, fold_normalisation, to_onnx
-from trainer.fit import FitRequest, KeepBest, fit
-from trainer.networks import find_network
-from trainer.runs import Run, RunError, find_run, new_run
+from trainer.fit import History, KeepBest, fit
+from trainer.names import NETWORK_NAMES
+from trainer.networks import NETWORKS, find_network
+from trainer.request import FitRequest, prepare
+from trainer.runs import Run, RunError, RunSettings, find_run, new_run, write_text
+from trainer.shelf import export_command
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def run(tiny_survey: Path, tiny_picks: Path, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("runs") / "first"
     request = FitRequest("waldeland", tiny_survey, tiny_picks, 2, 5, folder, "tiny", "Tiny", "CC0")
     said: list[str] = []
-    done = fit(request, said.append)
+    done = fit(prepare(request, said.append), said.append)
     assert said[0] == (
         "600 picks: 600 distinct places on inline 20, 0 duplicates, 0 contradictory, 0 outside, 0 on dead traces."
     )
@@ -54,6 +60,7 @@ def test_an_unknown_network_is_named() -> None:
     with pytest.raises(OptionError) as caught:
         find_network("alexnet")
     assert str(caught.value) == "There is no network 'alexnet'. There is: waldeland."
+    assert tuple(NETWORKS) == NETWORK_NAMES
 
 
 def test_the_run_folder_is_whole(run: Run, tiny_survey: Path) -> None:
@@ -113,6 +120,167 @@ def test_a_survey_that_moved_can_be_pointed_at(run: Run, tmp_path: Path, tiny_su
     moved = tmp_path / "moved.sgy"
     moved.write_bytes(tiny_survey.read_bytes())
     assert export("waldeland", run.folder, tmp_path, survey=moved).path == tmp_path / "tiny.onnx"
+
+
+def test_another_model_is_replaced_only_when_asked(run: Run, tmp_path: Path) -> None:
+    path = export("waldeland", run.folder, tmp_path).path
+    export("waldeland", run.folder, tmp_path)  # the same weights
+    for other in (b"somebody's", None):
+        if other:
+            path.write_bytes(other)
+        else:
+            export("waldeland", run.folder, tmp_path, replace_other=True)
+            write_card(path, replace(read_card(path), weights_sha256="0" * 64))
+        before = path.read_bytes()
+        with pytest.raises(OutputError) as caught:
+            export("waldeland", run.folder, tmp_path)
+        assert str(caught.value) == (
+            f"There is another model at {path}, and it stays as it is. Give the new one a name of its own with "
+            "`--name OTHER`, or put it in the place of the old one with `--replace`."
+        )
+        assert path.read_bytes() == before
+    assert export("waldeland", run.folder, tmp_path, "other").path == tmp_path / "other.onnx"
+
+
+def test_the_command_that_fit_advises_meets_no_other_model(tmp_path: Path) -> None:
+    def after(fitted_name: str = "", run: str = "runs/a") -> str:
+        return export_command("waldeland", Path(run), fitted_name, tmp_path)
+
+    assert after() == "trainer export waldeland --run runs/a"
+    assert after("named") == "trainer export waldeland --run runs/a"
+    (tmp_path / "waldeland.onnx").touch()
+    assert after() == "trainer export waldeland --run runs/a --name mine"
+    assert after("named") == "trainer export waldeland --run runs/a"
+    for name in ("mine", "named"):
+        (tmp_path / f"{name}.onnx").touch()
+    assert after() == "trainer export waldeland --run runs/a --name mine-2"
+    assert after("named", "my runs/a") == 'trainer export waldeland --run "my runs/a" --name named-2'
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_disk_that_takes_no_more_is_said(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    request = FitRequest("waldeland", tiny_survey, tiny_picks, 1, 5, tmp_path / "run")
+    with monkeypatch.context() as patched, pytest.raises(OutputError) as caught:
+        patched.setattr(keras.Model, "save", _no_space)
+        fit(prepare(request))
+    assert str(caught.value) == f"{tmp_path / 'run/model.keras'} could not be written: No space left on device."
+    with monkeypatch.context() as patched, pytest.raises(OutputError) as caught:
+        patched.setattr(onnx, "save", _no_space)
+        export("waldeland", run.folder, tmp_path)
+    assert str(caught.value) == f"{tmp_path / 'tiny.onnx'} could not be written: No space left on device."
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError) as caught:
+        write_text(tmp_path / "file/history.csv", "")
+    assert str(caught.value) == f"{tmp_path / 'file/history.csv'} could not be written: Not a directory."
+
+
+def test_what_a_damaged_run_says(tmp_path: Path) -> None:
+    damaged = Run(_made_run(tmp_path / "run"))
+    (damaged.folder / "card.json").write_bytes(b"\xff")
+    with pytest.raises(RunError) as caught:
+        damaged.read_card()
+    assert str(caught.value) == f"{tmp_path / 'run/card.json'} cannot be read: fit the network again."
+    (damaged.folder / "card.json").unlink()
+    (damaged.folder / "card.json").mkdir()
+    with pytest.raises(RunError) as caught:
+        damaged.read_card()
+    assert str(caught.value) == f"{tmp_path / 'run/card.json'} cannot be read: fit the network again."
+
+
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_ctrl_c_says_what_is_kept(
+    epochs_before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    def interrupt(self: History, epoch: int, logs: object = None) -> None:
+        if epoch == epochs_before:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(History, "on_epoch_begin", interrupt)
+    folder = tmp_path / "run"
+    with pytest.raises(Cancelled) as caught:
+        fit(prepare(FitRequest("waldeland", tiny_survey, tiny_picks, 3, 5, folder)))
+    if not epochs_before:
+        assert str(caught.value) == "Stopped; nothing half-written is left."
+        assert not folder.exists()
+        return
+    assert str(caught.value) == (
+        f"Stopped; the best network so far is kept in {folder / 'model.keras'}. "
+        "The run is unfinished, and `trainer export` takes finished ones only."
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["curves.png", "history.csv", "model.keras", "run.json"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "sentence"),
+    [
+        (KeyboardInterrupt(), "Stopped; nothing half-written is left.\n"),
+        (SystemExit(130), "Stopped; nothing half-written is left.\n"),
+        (Cancelled("Stopped; so much is kept."), "Stopped; so much is kept.\n"),
+    ],
+)
+def test_ctrl_c_ends_in_a_sentence_and_130(
+    raised: BaseException, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped() -> None:
+        raise raised
+
+    monkeypatch.setattr(cli, "app", stopped)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert (caught.value.code, *capsys.readouterr()) == (130, "", sentence)
+
+
+def test_a_run_of_another_network_and_an_unknown_network_are_said(tmp_path: Path) -> None:
+    folder = _made_run(tmp_path / "run", "vgg16")
+    with pytest.raises(RunError) as caught:
+        find_run("waldeland", folder)
+    assert str(caught.value) == (
+        f"{folder} is a run of vgg16, not of waldeland. To export it: `trainer export vgg16 --run {folder}`."
+    )
+    with pytest.raises(OptionError) as unknown:
+        find_run("nope", folder)
+    assert str(unknown.value) == "There is no network 'nope'. There is: waldeland."
+
+
+def test_what_is_cheap_is_checked_without_tensorflow(tmp_path: Path, tiny_survey: Path, tiny_picks: Path) -> None:
+    (tmp_path / "bad.ixz").write_text("20 300 4\n")
+    (tmp_path / "file").touch()
+    _made_run(tmp_path / "runs/waldeland-1").joinpath("card.json").write_text(
+        ModelCard("waldeland", 64, ("a",), ("#000000",), weights_sha256="1").to_json()
+    )
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported/waldeland.onnx").touch()
+    good = ("fit", "waldeland", "--survey", str(tiny_survey), "--picks", str(tiny_picks))
+    cases = {
+        ("fit", "nope", *good[2:]): "There is no network 'nope'. There is: waldeland.",
+        (*good[:5], "bad.ixz"): (
+            "Row 1 of bad.ixz is not a pick: expected `inline crossline twt_ms facies`, found `20 300 4`."
+        ),
+        (*good, "--run", "runs"): "runs is not empty, and a run needs a folder of its own.",
+        (*good, "--run", "file"): "file cannot be a run folder: Not a directory.",
+        (*good, "--name", "a/b"): "A model's name is the name of its file, without folders, and 'a/b' is not.",
+        ("export", "nope"): "There is no network 'nope'. There is: waldeland.",
+        ("export", "waldeland", "--out", "file"): "Cannot write to file: File exists.",
+        ("export", "waldeland"): (
+            "There is another model at exported/waldeland.onnx, and it stays as it is. Give the new one a name of its "
+            "own with `--name OTHER`, or put it in the place of the old one with `--replace`."
+        ),
+    }
+    code = (
+        "import sys, atexit; from trainer.cli import main; "
+        "atexit.register(lambda: print([m for m in ('tensorflow', 'keras', 'onnx') if m in sys.modules])); main()"
+    )
+    for arguments, sentence in cases.items():
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (2, f"{sentence}\n")
+        assert done.stdout.splitlines()[-1:] == ["[]"]
 
 
 def test_a_name_with_folders_and_an_occupied_place_are_refused(run: Run, tmp_path: Path) -> None:
@@ -185,14 +353,23 @@ def test_export_before_any_run_says_what_to_run_first(tmp_path: Path, monkeypatc
         find_run("waldeland", Path("elsewhere"))
 
 
+def _made_run(folder: Path, network: str = "waldeland", *, finished: bool = True) -> Path:
+    folder.mkdir(parents=True)
+    Run(folder).write_settings(RunSettings(network, "a.sgy", "a.ixz", "inline", 20, 1, 0))
+    for name in ("model.keras", "card.json") if finished else ("model.keras",):
+        (folder / name).touch()
+    return folder
+
+
 def test_the_newest_finished_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for stamp, files in (("20260102-000000", 2), ("20260103-000000", 2), ("20260104-000000", 1)):
-        folder = Path("runs") / f"waldeland-{stamp}"
-        folder.mkdir(parents=True)
-        for name in ("model.keras", "card.json")[:files]:
-            (folder / name).touch()
-    assert find_run("waldeland", None).folder == Path("runs/waldeland-20260103-000000")
+    names = ("waldeland-20260102-000000", "mine", "waldeland-20260103-000000")
+    for number, name in enumerate(names):
+        os.utime(_made_run(Path("runs") / name) / "card.json", ns=(0, number % 2))
+    folder = _made_run(Path("runs/waldeland-20260104-000000"), finished=False)
+    _made_run(Path("runs/waldeland-3d"), "waldeland-3d")
+    _made_run(Path("runs/waldeland-lost")).joinpath("run.json").unlink()
+    assert find_run("waldeland", None).folder == Path("runs/mine")
     with pytest.raises(RunError) as caught:
         new_run("waldeland", folder)
     assert str(caught.value) == f"{folder} is not empty, and a run needs a folder of its own."

@@ -105,6 +105,16 @@ def test_picks_all_over_the_survey_are_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_line_of_one_sample_cannot_be_trained_on(tmp_path: Path) -> None:
+    whole = section()
+    thin = Section("inline", 339, whole.amplitude[:, :1], whole.inline, whole.crossline, whole.twt_ms[:1], whole.live)
+    with pytest.raises(PicksError) as caught:
+        place_picks(read_picks(written(tmp_path, "339 300 4 0\n")), thin)
+    assert str(caught.value) == (
+        "Inline 339 has one sample a trace, and picks are placed by the time between two: nothing can be trained on it."
+    )
+
+
 ROWS = """
 339 306 24 3
 339 300 4 1

@@ -1,0 +1,64 @@
+"""The folder that exported models go to: which name is free there, and which model may be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from infer.card import ModelCard, read_card
+from infer.errors import ModelError, OutputError
+from trainer.names import check_model_name
+
+EXPORTED = Path("exported")
+
+
+def place_for(card: ModelCard, out: Path, *, replace: bool = False) -> Path:
+    """Where the model of that card goes in `out`, which is made if need be.
+
+    A model with the same weights is replaced; another one only with `replace`.
+
+    Raises OutputError: the name is none for a file, the folder cannot be made, or another model is in the way.
+    """
+    check_model_name(card.name)
+    path = _file(out, card.name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        taken = path.exists()
+    except OSError as error:
+        raise OutputError(f"Cannot write to {out}: {error.strerror}.") from error
+    if taken and not replace and not _has_weights(path, card.weights_sha256):
+        raise OutputError(
+            f"There is another model at {path}, and it stays as it is. Give the new one a name of its own with "
+            "`--name OTHER`, or put it in the place of the old one with `--replace`."
+        )
+    return path
+
+
+def export_command(network: str, run: Path, fitted_name: str, out: Path = EXPORTED) -> str:
+    """The `trainer export` that takes the run without meeting another model in `out`.
+
+    fitted_name: what `trainer fit` was told to call the model, if it was.
+    """
+    name = ""
+    if _file(out, fitted_name or network).exists():
+        name = next(free for free in _numbered(fitted_name or "mine") if not _file(out, free).exists())
+    words = ["trainer", "export", network, "--run", str(run), *(["--name", name] if name else [])]
+    return " ".join(f'"{word}"' if " " in word else word for word in words)
+
+
+def _file(out: Path, name: str) -> Path:
+    return out / f"{name}.onnx"
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
+
+
+def _has_weights(path: Path, weights_sha256: str) -> bool:
+    """Whether the model at `path` says that it has these weights. What says nothing is somebody's all the same."""
+    try:
+        return bool(weights_sha256) and read_card(path).weights_sha256 == weights_sha256
+    except ModelError:
+        return False
