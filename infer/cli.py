@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from infer.errors import InferError, LineNotFoundError, OptionError
+from infer.errors import Cancelled, InferError, LineNotFoundError, OptionError
 
 if TYPE_CHECKING:
     import rich.progress
 
     from infer.card import ModelCard
     from infer.section import LineKind
+
+_STOPPED = "Stopped; nothing half-written is left."
 
 app = typer.Typer(
     help="Seismic facies for whole lines of a SEG-Y survey.",
@@ -196,19 +198,29 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Run a command; a sentence and exit status 2 where something is wrong with what it was given."""
+    """Run an `infer` command."""
+    try:
+        run(app)
+    except MemoryError:
+        _give_up("There is not enough memory for this. A smaller --batch-size takes less, and so does a --stride.", 2)
+
+
+def run(commands: typer.Typer) -> None:
+    """Run a command; a sentence and exit status 2 where something is wrong with what it was given, 130 for Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):  # a console without some letter shows a ? and goes on
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        app()
+        commands()
+    except Cancelled as stop:
+        _give_up(str(stop), 130)
     except InferError as error:
         _give_up(str(error), 2)
-    except MemoryError:
-        _give_up("There is not enough memory for this. A smaller --batch-size takes less, and so does a --stride.", 2)
+    except KeyboardInterrupt:
+        _give_up(_STOPPED, 130)
     except SystemExit as end:
         if end.code == 130:  # typer turns Ctrl-C into this, without a word
-            _give_up("Stopped; nothing half-written is left.", 130)
+            _give_up(_STOPPED, 130)
         raise
 
 

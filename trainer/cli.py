@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from infer.errors import Cancelled, DependencyError, InferError
+from infer.cli import run as run_commands
+from infer.errors import DependencyError
 
 app = typer.Typer(
     help="Train patch classifiers on one labelled line and export them for `infer`.",
@@ -52,7 +53,6 @@ MovedSurvey = Annotated[
     Path | None, typer.Option("--survey", metavar="CUBE", help="The training survey, if it has moved since.")
 ]
 
-_STOPPED = "Stopped; nothing half-written is left."
 _NEEDED = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "matplotlib", "rich")
 
 
@@ -115,24 +115,8 @@ def export(
 
 
 def main() -> None:
-    """Run the command; a fault of the user's or the file's is a sentence on stderr and exit status 2."""
-    try:
-        app()
-    except Cancelled as stop:
-        _give_up(str(stop), 130)
-    except InferError as error:
-        _give_up(str(error), 2)
-    except KeyboardInterrupt:
-        _give_up(_STOPPED, 130)
-    except SystemExit as end:
-        if end.code == 130:  # typer turns Ctrl-C into this, without a word
-            _give_up(_STOPPED, 130)
-        raise
-
-
-def _give_up(sentence: str, status: int) -> NoReturn:
-    print(sentence, file=sys.stderr)
-    sys.exit(status)
+    """Run a `trainer` command."""
+    run_commands(app)
 
 
 def _say(text: str) -> None:
