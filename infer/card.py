@@ -37,6 +37,7 @@ class ModelCard:
 
     version: str = "1"
     network: str = ""
+    precision: str = "fp32"  # of the weights in this file: fp32, fp16 or int8
     patch_centre: int = -1  # an index along either axis; patch_size // 2 if not given
     axis_order: tuple[str, ...] = ("trace", "sample")
     amplitude_clip: float | None = None  # the training survey's
@@ -45,6 +46,7 @@ class ModelCard:
     training_lines: tuple[str, ...] = ()  # "inline 339"
     picks: dict[str, Any] = field(default_factory=dict)
     split: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)  # the recipe, and what it started from
     scores: dict[str, float] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     weights_sha256: str = ""
@@ -71,6 +73,8 @@ class ModelCard:
             yield "its facies_colours should be a list of colours such as #4477aa"
         if len(self.facies_names) != len(self.facies_colours):
             yield f"it has {len(self.facies_names)} facies_names and {len(self.facies_colours)} facies_colours"
+        if not isinstance(self.precision, str):
+            yield f"its precision is {self.precision!r}, and should be a name such as fp32"
         if not _are_strings(self.training_lines):
             yield 'its training_lines should be a list such as ["inline 339"]'
         if not isinstance(self.split, dict) or not isinstance(self.scores, dict):

@@ -162,6 +162,7 @@ def models() -> None:
         print(f"  facies    {', '.join(card.facies_names)}")
         lines = ", ".join(card.training_lines) or "unknown lines"
         print(f"  trained   on {lines} of {card.survey or 'an unknown survey'}")
+        print(f"  precision {_precision(card)}")
         print(f"  scores    {_scores(card)}")
         print(f"  file      {found.path}")
     print(f"Looked in {', '.join(map(str, model_folders())) or 'no folder: there is no exported/ here'}")
@@ -232,12 +233,27 @@ def _one_line(inline: int | None, crossline: int | None) -> tuple[LineKind, int]
     raise OptionError("Say which line: either --crossline N or --inline N.")
 
 
+def _precision(card: ModelCard) -> str:
+    """What the weights are stored in and, if that changes facies, how many stayed those of the trained network."""
+    agreement = card.scores.get("agreement")
+    if card.precision == "fp32" or agreement is None:
+        return card.precision
+    return f"{card.precision}, with the facies of the trained network on {agreement:.2%} of patches"
+
+
 def _scores(card: ModelCard) -> str:
-    """Accuracies by the part of the picks that they were measured on, and how the picks were split."""
+    """Accuracies by the part of the picks that they were measured on, and how the picks were split.
+
+    In reduced precision the test accuracy is what the file itself gives, then what the trained network gives.
+    """
     parts = ("test", "validation", "train")
-    known = [f"{part} {card.scores[f'{part}_accuracy']:.2%}" for part in parts if f"{part}_accuracy" in card.scores]
+    known = {part: f"{card.scores[f'{part}_accuracy']:.2%}" for part in parts if f"{part}_accuracy" in card.scores}
+    if "exported_test_accuracy" in card.scores:
+        trained = card.scores.get("keras_test_accuracy")
+        before = f" ({trained:.2%} before {card.precision})" if trained is not None else ""
+        known = {**known, "test": f"{card.scores['exported_test_accuracy']:.2%}{before}"}
     split = f" (accuracy, {card.split['method']} split of the picks)" if "method" in card.split else ""
-    return ", ".join(known) + split if known else "none given"
+    return ", ".join(f"{part} {accuracy}" for part, accuracy in known.items()) + split if known else "none given"
 
 
 def _give_up(sentence: str, status: int) -> NoReturn:

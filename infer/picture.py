@@ -19,21 +19,34 @@ _NO_DATA_COLOUR = "#ffffff"
 
 def draw(result: FaciesSection, path: Path, title: str) -> None:
     """Write a picture of `result` to `path`, with the bare section beside it: nothing hides under the facies."""
-    section = result.section
+    figure = side_by_side(result.section, result.amplitude_clip, result.facies, result.facies_colours)
+    set_title(figure, f"{title}: facies by {result.model}, clip {result.amplitude_clip:.4g}")
+    set_legend(figure, _labels(result), result.facies_colours)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def side_by_side(section: Section, amplitude_clip: float, facies: NDArray[np.int8], colours: tuple[str, ...]) -> Figure:
+    """The bare section, and beside it the section under its facies `[trace, sample]`."""
     figure = Figure(figsize=(14, 6.5), layout="constrained")
     bare, interpreted = figure.subplots(1, 2, sharex=True, sharey=True)
-    title = f"{title}: facies by {result.model}, clip {result.amplitude_clip:.4g}"
-    figure.suptitle(title.encode(errors="replace").decode(), parse_math=False)
     for axes in (bare, interpreted):
-        draw_section(axes, section, result.amplitude_clip)
+        draw_section(axes, section, amplitude_clip)
     bare.set_ylabel("two-way time (ms)")
-    draw_facies(interpreted, section, result.facies, result.facies_colours)
-    patches = _legend(result)
-    names = [str(patch.get_label()) for patch in patches]
-    legend = figure.legend(patches, names, loc="outside lower center", ncols=5, frameon=False)
+    draw_facies(interpreted, section, facies, colours)
+    return figure
+
+
+def set_title(figure: Figure, title: str) -> None:
+    """A title over both panels, whatever letters are in it."""
+    figure.suptitle(title.encode(errors="replace").decode(), parse_math=False)
+
+
+def set_legend(figure: Figure, labels: list[str], colours: tuple[str, ...]) -> None:
+    """A patch a facies below the panels, coloured as the facies look over grey."""
+    patches = [Patch(facecolor=_over_grey(colour)) for colour in colours]
+    legend = figure.legend(patches, labels, loc="outside lower center", ncols=5, frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    figure.savefig(path, dpi=110, format="png")
 
 
 def draw_section(axes: Axes, section: Section, amplitude_clip: float) -> None:
@@ -68,7 +81,8 @@ def _extent(section: Section) -> tuple[float, float, float, float]:
     return numbers[0] - half_trace, numbers[-1] + half_trace, twt_ms[-1] + half_sample, twt_ms[0] - half_sample
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in words that fit a legend."""
     return "none" if share == 0 else "< 1 %" if share < 0.01 else f"{100 * share:.0f} %"
 
 
@@ -78,11 +92,8 @@ def _over_grey(colour: str) -> str:
     return to_hex((red, green, blue))
 
 
-def _legend(result: FaciesSection) -> list[Patch]:
+def _labels(result: FaciesSection) -> list[str]:
     """Every facies of the model with its share of the section, so that pictures of one model have one legend."""
     known = result.facies[result.facies != NO_DATA]
     shares = np.bincount(known.ravel(), minlength=len(result.facies_names)) / max(known.size, 1)
-    return [
-        Patch(facecolor=_over_grey(colour), label=f"{name} {_percent(share)}")
-        for name, colour, share in zip(result.facies_names, result.facies_colours, shares, strict=True)
-    ]
+    return [f"{name} {percent(share)}" for name, share in zip(result.facies_names, shares, strict=True)]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from infer.cli import run as run_commands
-from infer.errors import DependencyError
+from infer.errors import DependencyError, OptionError
 
 app = typer.Typer(
     help="Train patch classifiers on one labelled line and export them for `infer`.",
@@ -23,15 +23,61 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-NetworkName = Annotated[str, typer.Argument(metavar="NETWORK", help="waldeland", show_default=False)]
+NetworkName = Annotated[str, typer.Argument(metavar="NETWORK", help="waldeland, vgg16 or resnet50", show_default=False)]
 Survey = Annotated[Path, typer.Option(metavar="CUBE", help="The survey's SEG-Y file.", show_default=False)]
-Picks = Annotated[
-    Path,
+FitSurvey = Annotated[
+    Path | None, typer.Option("--survey", metavar="CUBE", help="The survey's SEG-Y file.", show_default=False)
+]
+FitPicks = Annotated[
+    list[Path] | None,
     typer.Option(
-        metavar="FILE", help="Picks on one line, in rows: inline crossline twt_ms facies.", show_default=False
+        "--picks",
+        metavar="FILE",
+        help="Picks on one line: an .ixz file, .pts files, a painted inline_339.png, or a folder. May be repeated.",
+        show_default=False,
     ),
 ]
-Epochs = Annotated[int, typer.Option(metavar="N", help="At most; training stops when validation stops improving.")]
+PickSources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PICKS",
+        help="Picks on one line: an .ixz file, a .pts file per facies, a painted inline_339.png, or a folder of them.",
+        show_default=False,
+    ),
+]
+Legend = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="What a painted picture's colours are, in rows: #rrggbb facies. [default: the .legend beside it]",
+    ),
+]
+PicksPicture = Annotated[
+    Path | None, typer.Option("--out", metavar="PICTURE.png", help="[default: picks_LINE.png in this folder]")
+]
+SplitName = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="blocked: test on blocks of traces of their own; random: on any quarter of picks.",
+    ),
+]
+RecipeName = Annotated[str, typer.Option("--recipe", metavar="NAME", help="default, or paper: that of the paper.")]
+Epochs = Annotated[int | None, typer.Option(metavar="N", help="At most. [default: the recipe's]", show_default=False)]
+PatchSize = Annotated[int, typer.Option(metavar="P", help="Traces and samples on a side of a patch.")]
+Weights = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE",
+        help="What to start from: imagenet, random, or a Keras .h5 file without the top. [default: imagenet, "
+        "for the networks that have it]",
+        show_default=False,
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in --run, or with the newest that did not finish.")
+]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of the split, the weights and the order of patches.")
 ]
@@ -48,10 +94,25 @@ OldRun = Annotated[
 ]
 OutFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where NAME.onnx goes.")]
 ExportName = Annotated[str, typer.Option(metavar="NAME", help="The model's name. [default: as fitted]")]
+Precision = Annotated[
+    str, typer.Option(metavar="fp32|fp16|int8", help="fp16 is for GPUs, int8 for CPUs; both are measured.")
+]
 Replace = Annotated[bool, typer.Option("--replace", help="Also where another model has that name.")]
 MovedSurvey = Annotated[
     Path | None, typer.Option("--survey", metavar="CUBE", help="The training survey, if it has moved since.")
 ]
+RunFolders = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN", help="A run folder, such as runs/waldeland-20260102-120000.", show_default=False),
+]
+Scored = Annotated[
+    int | None,
+    typer.Option(
+        "--patches", min=1, metavar="N", help="Picks of each part, at most. [default: the recipe's]", show_default=False
+    ),
+]
+
+_Value = TypeVar("_Value")
 
 _NEEDED = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "matplotlib", "rich")
 
@@ -59,11 +120,17 @@ _NEEDED = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "matplotlib"
 @app.command()
 def fit(
     network: NetworkName,
-    survey: Survey,
-    picks: Picks,
-    epochs: Epochs = 30,
+    survey: FitSurvey = None,
+    picks: FitPicks = None,
+    legend: Legend = None,
+    split: SplitName = "blocked",
+    recipe: RecipeName = "default",
+    epochs: Epochs = None,
+    patch_size: PatchSize = 64,
+    weights: Weights = "",
     seed: Seed = 2018,
     run: NewRun = None,
+    resume: Resume = False,
     name: ModelName = "",
     survey_name: SurveyName = "",
     licence: Licence = "",
@@ -73,16 +140,56 @@ def fit(
     """Train a network on the picks of one line."""
     _check_installed()
     from trainer.request import FitRequest, prepare
+    from trainer.runs import check_vacant, find_unfinished_run, new_run, prepare_again
     from trainer.shelf import export_command
 
     say = _silence if quiet else _say
-    request = FitRequest(network, survey, picks, epochs, seed, run, name, survey_name, licence, polarity)
-    prepared = prepare(request, say)  # before the seconds that TensorFlow takes to start
+    # What can be refused is refused before the seconds that TensorFlow takes to start.
+    if resume:
+        folder = find_unfinished_run(network, run)
+        prepared = prepare_again(folder, survey, say)
+    else:
+        check_vacant(run)
+        request = FitRequest(
+            network,
+            _given("--survey", survey),
+            tuple(_given("--picks", picks)),
+            legend,
+            epochs,
+            seed,
+            name,
+            survey_name,
+            licence,
+            polarity,
+            split,
+            recipe,
+            patch_size,
+            weights,
+        )
+        prepared = prepare(request, say)
+        folder = new_run(network, run)
     _start_tensorflow()
     from trainer.fit import fit as fit_network
 
-    done = fit_network(prepared, say, live=not quiet)
-    say(f"The run is in {done.folder}. To export it: `{export_command(network, done.folder, name)}`")
+    done = fit_network(prepared, folder, say, live=not quiet)
+    say(f"The run is in {done.folder}. To export it: `{export_command(network, done.folder, prepared.request.name)}`")
+
+
+@app.command()
+def networks(patch_size: PatchSize = 64) -> None:
+    """List the networks: input, parameters, how many of them are trained, and how."""
+    _check_installed()
+    _start_tensorflow()
+    from trainer.networks import NETWORKS
+    from trainer.recipes import RECIPES
+
+    for name, network in NETWORKS.items():
+        model = network.built(patch_size)
+        trainable = sum(weights.numpy().size for weights in model.trainable_weights)
+        print(f"{name}: patches of {patch_size} x {patch_size} samples, {network.summary}")
+        print(f"  parameters  {model.count_params():,}, of which {trainable:,} are trained")
+        for recipe_name, recipe in RECIPES[name].items():
+            print(f"  {recipe_name:<11} {recipe.describe()}")
 
 
 @app.command()
@@ -91,32 +198,83 @@ def export(
     run: OldRun = None,
     out: OutFolder = Path("exported"),
     name: ExportName = "",
+    precision: Precision = "fp32",
     survey: MovedSurvey = None,
     replace: Replace = False,
 ) -> None:
     """Turn a run into an .onnx file, after proving that it gives what the network gives."""
     import dataclasses
 
+    from trainer.names import check_precision
     from trainer.runs import find_run
     from trainer.shelf import place_for
 
+    check_precision(precision)
     card = find_run(network, run).read_card()  # before the seconds that TensorFlow takes to start
-    place_for(dataclasses.replace(card, name=name or card.name), out, replace=replace)
+    place_for(dataclasses.replace(card, name=name or card.name, precision=precision), out, replace=replace)
     _check_installed()
     _start_tensorflow()
     from trainer.export import export as export_network
 
     with _quiet_stderr():
-        done = export_network(network, run, out, name, survey, replace_other=replace)
-    print(
-        f"Wrote {done.path} from {done.run.folder}: on {done.patches:,} patches its probabilities are within "
-        f"{done.max_difference:.1e} of Keras', and all facies are the same."
-    )
+        done = export_network(network, run, out, name, survey, precision=precision, replace_other=replace)
+    print(done.report())
+
+
+@app.command()
+def evaluate(runs: RunFolders, survey: MovedSurvey = None, patches: Scored = None) -> None:
+    """Score runs on their own training, validation and test picks; several are set side by side."""
+    _check_installed()
+    from trainer.trained import find_trained
+
+    found = find_trained(runs, survey, _say)  # before the seconds that TensorFlow takes to start
+    _start_tensorflow()
+    from trainer.evaluate import evaluate as evaluate_run
+    from trainer.evaluate import written
+    from trainer.scores_tables import report
+
+    scores = []
+    for trained in found:
+        _say(f"Scoring {trained.title}.")
+        scores.append(evaluate_run(trained, patches))
+    print(report(found, scores))
+    for trained in found:
+        print(f"Wrote {', '.join(str(path) for path in written(trained))}")
+
+
+@app.command("picks")
+def picks_(picks: PickSources, survey: Survey, legend: Legend = None, out: PicksPicture = None) -> None:
+    """Count the picks of one line, say what is wrong with them, and draw them on their section."""
+    _check_installed(["matplotlib"])
+    from infer.survey import open_survey
+    from trainer.pick_sources import pick_files
+    from trainer.picks import read_line_picks
+    from trainer.picks_picture import check_picture, draw_picks
+
+    files = pick_files(picks)
+    if out:
+        check_picture(out, survey, files)
+    opened = open_survey(survey)
+    section, placed = read_line_picks(files, opened, legend)
+    picture = out or Path(f"picks_{section.kind}_{section.number}.png")
+    check_picture(picture, survey, files)
+    print(f"{placed.report()}.\n\n{placed.table()}\n")
+    for sentence in (*opened.warnings, *section.warnings, *placed.warnings):
+        print(f"Warning: {sentence}", file=sys.stderr)
+    draw_picks(picture, section, placed, opened.amplitude_clip, survey.stem)
+    print(f"Wrote {picture}")
 
 
 def main() -> None:
     """Run a `trainer` command."""
     run_commands(app)
+
+
+def _given(option: str, value: _Value | None) -> _Value:
+    """The value of an option that only `--resume` can do without."""
+    if value is None:
+        raise OptionError(f"A new training needs {option}. `trainer fit --help` has the options.")
+    return value
 
 
 def _say(text: str) -> None:
@@ -127,9 +285,9 @@ def _silence(text: str) -> None:
     """Say nothing."""
 
 
-def _check_installed() -> None:
+def _check_installed(needed: Iterable[str] = _NEEDED) -> None:
     """Raise DependencyError where the extra is not installed."""
-    missing = [module for module in _NEEDED if find_spec(module) is None]
+    missing = [module for module in needed if find_spec(module) is None]
     if missing:
         raise DependencyError(
             f'Training needs {", ".join(missing)}, which is not installed: pip install "facies-edge[trainer,cpu]"'

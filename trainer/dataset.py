@@ -13,9 +13,8 @@ from infer.amplitude import scale_amplitude
 from infer.facies import FACIES_NAMES
 from infer.patches import cut_patches
 from infer.section import Section
+from trainer.augmentation import NO_AUGMENTATION, Augmentation, mixed
 from trainer.picks import PlacedPicks
-
-BATCH_SIZE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +33,10 @@ class LabelledSection:
         """The patches `[patch, P, P]` around the picks at positions `which`."""
         return cut_patches(self.scaled, self.picks.trace[which], self.picks.sample[which], patch_size)
 
+    def one_hot(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The true facies `[patch, facies]` of these picks, as Keras wants them."""
+        return np.eye(len(FACIES_NAMES), dtype=np.float32)[self.picks.facies[which]]
+
 
 class PatchBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Batches of (patches `[batch, P, P]`, one-hot facies `[batch, facies]`), cut when Keras asks for them.
@@ -43,29 +46,26 @@ class PatchBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """
 
     def __init__(
-        self,
-        labelled: LabelledSection,
-        which: NDArray[np.int64],
-        patch_size: int,
-        *,
-        shuffle_seed: int | None = None,
-        batch_size: int = BATCH_SIZE,
+        self, labelled: LabelledSection, which: NDArray[np.int64], patch_size: int, batch_size: int = 256
     ) -> None:
-        """Batches of the picks at positions `which`, in that order or, with a seed, in another order every epoch."""
+        """Batches of the picks at positions `which`, in that order."""
         # Cutting releases the GIL and is six times faster than training on two cores: Keras never waits.
         super().__init__(workers=2, max_queue_size=10)
         self._labelled = labelled
         self._which = which
         self._patch_size = patch_size
-        self._rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
         n_batches = -(-which.size // batch_size)
         self._bounds = np.linspace(0, which.size, n_batches + 1).round().astype(int)
-        self.on_epoch_end()
 
     @property
     def num_batches(self) -> int:
         """Batches an epoch."""
         return len(self._bounds) - 1
+
+    @property
+    def patches(self) -> int:
+        """Patches an epoch."""
+        return int(self._which.size)
 
     @property
     def facies(self) -> NDArray[np.int8]:
@@ -74,10 +74,74 @@ class PatchBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         which = self._which[self._bounds[index] : self._bounds[index + 1]]
-        one_hot = np.eye(len(FACIES_NAMES), dtype=np.float32)[self._labelled.picks.facies[which]]
-        return self._labelled.patches(which, self._patch_size), one_hot
+        return self._labelled.patches(which, self._patch_size), self._labelled.one_hot(which)
 
-    def on_epoch_end(self) -> None:
-        """Shuffle for the next epoch. Not at its beginning: Keras' threads have begun to cut by then."""
-        if self._rng is not None:
-            self._which = self._rng.permutation(self._which)
+
+class TrainingBatches(PatchBatches):
+    """Batches of other picks in another order every epoch, and of patches that are changed every time.
+
+    What epoch n holds depends on the seed and on n alone.
+    """
+
+    def __init__(
+        self,
+        labelled: LabelledSection,
+        which: NDArray[np.int64],
+        patch_size: int,
+        batch_size: int = 256,
+        *,
+        seed: int,
+        per_epoch: int | None = None,
+        balanced: bool = False,
+        augmentation: Augmentation = NO_AUGMENTATION,
+    ) -> None:
+        """Batches of `per_epoch` of the picks at positions `which` (all of them by default).
+
+        balanced: as many of every facies as of any other, those with few picks more often.
+        """
+        self._seed, self._augmentation = seed, augmentation
+        self._pool, self._balanced = which, balanced
+        self._per_epoch = min(per_epoch or which.size, which.size)
+        super().__init__(labelled, which[: self._per_epoch], patch_size, batch_size)
+        self.draw(0)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        which = self._which[self._bounds[index] : self._bounds[index + 1]]
+        rng = np.random.default_rng((self._seed, self._epoch, index))
+        picks = self._labelled.picks
+        trace, sample = self._augmentation.centres(picks.trace[which], picks.sample[which], rng)
+        patches = cut_patches(self._labelled.scaled, trace, sample, self._patch_size)
+        patches, facies = self._augmentation.change(patches, rng), self._labelled.one_hot(which)
+        return mixed(patches, facies, self._augmentation.mix, rng) if self._augmentation.mix else (patches, facies)
+
+    def draw(self, epoch: int) -> None:
+        """Draw the picks of an epoch, counted from 0. Before Keras' threads begin to cut: when the epoch begins."""
+        self._epoch = epoch
+        self._which = self._drawn()
+
+    def _drawn(self) -> NDArray[np.int64]:
+        rng = np.random.default_rng((self._seed, self._epoch))
+        if not self._balanced:
+            drawn_from_all: NDArray[np.int64] = rng.permutation(self._pool)[: self._per_epoch]
+            return drawn_from_all
+        facies = self._labelled.picks.facies[self._pool]
+        codes = np.unique(facies)
+        shares = np.diff(np.linspace(0, self._per_epoch, codes.size + 1).round().astype(int))
+        drawn = [_some(self._pool[facies == code], share, rng) for code, share in zip(codes, shares, strict=True)]
+        shuffled: NDArray[np.int64] = rng.permutation(np.concatenate(drawn))
+        return shuffled
+
+
+def _some(picks: NDArray[np.int64], number: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`number` of the picks at random, all of them before any comes again."""
+    rounds = [rng.permutation(picks) for _ in range(-(-number // picks.size))]
+    some: NDArray[np.int64] = np.concatenate([np.empty(0, np.int64), *rounds])[:number]
+    return some
+
+
+def some_of(which: NDArray[np.int64], at_most: int | None) -> NDArray[np.int64]:
+    """So many of them, spread evenly; all of them, where that is few enough or no number is given."""
+    if at_most is None or which.size <= at_most:
+        return which
+    some: NDArray[np.int64] = which[np.linspace(0, which.size - 1, at_most).round().astype(int)]
+    return some

@@ -1,52 +1,62 @@
-"""Scores: what a network's probabilities are worth against the true facies."""
+"""Scores a network on every part of its split, and leaves numbers and pictures in its run folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict
+from pathlib import Path
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
-from infer.facies import FACIES_NAMES
-from trainer.dataset import LabelledSection, PatchBatches
+from trainer.dataset import LabelledSection, PatchBatches, some_of
+from trainer.recipes import find_recipe
+from trainer.runs import write_text, writing
+from trainer.saved import load_network
+from trainer.scores import Scores, score
+from trainer.scores_picture import draw_calibration, draw_confusion
 from trainer.splits import Split
+from trainer.trained import Trained
 
-_SMALLEST = 1e-7
-"""Keras' epsilon: its cross-entropy takes no probability for smaller, and neither does ours."""
+__all__ = ["Scores", "evaluate", "score", "score_parts"]
 
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of the paper's table, and which facies are found."""
-
-    patches: int
-    loss: float  # categorical cross-entropy
-    accuracy: float  # 0 to 1
-    mae: float  # mean |probability - truth| over patches and facies
-    recall: dict[str, float]  # by facies, of those that occur
+CONFUSION_PICTURE, CALIBRATION_PICTURE = "confusion.png", "calibration.png"
+"""Names in the run folder."""
 
 
-def score(probabilities: NDArray[np.float32], facies: NDArray[np.int8]) -> Scores:
-    """The scores of `probabilities` `[patch, facies]` against the true `facies` `[patch]`."""
-    p = probabilities.astype(np.float64)
-    of_truth = p[np.arange(facies.size), facies]
-    hit = p.argmax(axis=1) == facies
-    one_hot = np.eye(p.shape[1])[facies]
-    return Scores(
-        patches=facies.size,
-        loss=float(-np.log(np.clip(of_truth, _SMALLEST, 1 - _SMALLEST)).mean()),
-        accuracy=float(hit.mean()),
-        mae=float(np.abs(p - one_hot).mean()),
-        recall={name: float(hit[facies == k].mean()) for k, name in enumerate(FACIES_NAMES) if (facies == k).any()},
-    )
+def evaluate(trained: Trained, at_most: int | None = None) -> dict[str, Scores]:
+    """Score the run's network on train, validation and test; write scores.json and two pictures into its folder.
+
+    at_most: how many picks of each part to score, spread evenly over it; as many as the recipe scores by default.
+
+    Raises RunError: the network cannot be read. OutputError: the folder takes no more.
+    """
+    request, prepared = trained.request, trained.prepared
+    at_most = at_most or find_recipe(request.network, request.recipe).scored
+    labelled = LabelledSection.of(prepared.section, prepared.amplitude_clip, prepared.placed)
+    scores = score_parts(load_network(trained.run), labelled, prepared.split, at_most)
+    write_text(trained.run.scores, json.dumps({part: asdict(s) for part, s in scores.items()}, indent=2))
+    for path, draw in zip(written(trained)[1:], (draw_confusion, draw_calibration), strict=True):
+        with writing(path) as temporary:
+            draw(scores, trained.title).savefig(temporary, dpi=100)
+    return scores
 
 
-def score_parts(model: keras.Model, labelled: LabelledSection, split: Split) -> dict[str, Scores]:
-    """The scores on each part of the split, with the network as it infers: no dropout, no batch statistics."""
+def written(trained: Trained) -> tuple[Path, ...]:
+    """The files that `evaluate` writes."""
+    run = trained.run
+    return run.scores, run.folder / CONFUSION_PICTURE, run.folder / CALIBRATION_PICTURE
+
+
+def score_parts(
+    model: keras.Model, labelled: LabelledSection, split: Split, at_most: int | None = None
+) -> dict[str, Scores]:
+    """The scores on each part of the split, with the network as it infers: no dropout, no batch statistics.
+
+    at_most: how many picks of each part to score, spread evenly over it; all by default.
+    """
     patch_size = model.input_shape[1]
     scores = {}
     for name, which in split.parts().items():
-        batches = PatchBatches(labelled, which, patch_size)
+        batches = PatchBatches(labelled, some_of(which, at_most), patch_size)
         scores[name] = score(model.predict(batches, verbose=0), batches.facies)
     return scores

@@ -1,4 +1,4 @@
-"""The names of the networks, for what must know them before Keras is imported; and which names a model may have."""
+"""The names of networks, recipes, splits and precisions, for what must know them without Keras; and a model's name."""
 
 from __future__ import annotations
 
@@ -6,16 +6,50 @@ from pathlib import Path
 
 from infer.errors import OptionError, OutputError
 
-NETWORK_NAMES = ("waldeland",)
+NETWORK_NAMES = ("waldeland", "vgg16", "resnet50")
+PRETRAINED = ("vgg16", "resnet50")
+"""Those that start from ImageNet weights."""
+SMALLEST_PATCH = {"waldeland": 8, "vgg16": 32, "resnet50": 32}
+"""Below it nothing is left of a patch after the network's strides, or Keras refuses."""
+RECIPE_NAMES = ("default", "paper")
+SPLIT_NAMES = ("blocked", "random")
+PRECISION_NAMES = ("fp32", "fp16", "int8")
 
 
 def check_network(name: str) -> None:
     """Raise OptionError where there is no network of that name."""
-    if name not in NETWORK_NAMES:
-        raise OptionError(f"There is no network '{name}'. There is: {', '.join(NETWORK_NAMES)}.")
+    _check_known("network", name, NETWORK_NAMES)
+
+
+def check_recipe(name: str) -> None:
+    """Raise OptionError where there is no recipe of that name."""
+    _check_known("recipe", name, RECIPE_NAMES)
+
+
+def check_split(name: str) -> None:
+    """Raise OptionError where there is no split of that name."""
+    _check_known("split", name, SPLIT_NAMES)
+
+
+def check_precision(name: str) -> None:
+    """Raise OptionError where there is no precision of that name."""
+    _check_known("precision", name, PRECISION_NAMES)
+
+
+def check_patch_size(network: str, patch_size: int) -> None:
+    """Raise OptionError where the network takes no patches as small as that."""
+    if patch_size < SMALLEST_PATCH[network]:
+        smallest = SMALLEST_PATCH[network]
+        raise OptionError(f"{network} takes patches of {smallest} samples and more, not of {patch_size}.")
 
 
 def check_model_name(name: str) -> None:
     """Raise OutputError where `name` cannot be that of a model's file."""
     if not name or Path(name).name != name:
         raise OutputError(f"A model's name is the name of its file, without folders, and '{name}' is not.")
+
+
+def _check_known(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        there_are = f"There is: {known[0]}" if len(known) == 1 else f"There are: {', '.join(known)}"
+        raise OptionError(f"There is no {what} '{name}'. {there_are}.")

@@ -1,51 +1,25 @@
-"""Picks: the labelled places of one line, read from text and placed on that line's section."""
+"""Picks on their section: a line's labelled places as indices into it, each once, and what became of the others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from infer.errors import InferError
 from infer.facies import FACIES_NAMES
-from infer.section import LineKind, Section
+from infer.section import NO_DATA, LineKind, Section
+from infer.survey import Survey
+from trainer.pick_amplitudes import AmplitudeFit, fit_amplitudes
+from trainer.pick_files import Picks, PicksError, join, read_picks
+from trainer.pick_sources import common_line, pick_files, read_sources
+
+__all__ = ["PickCounts", "Picks", "PicksError", "PlacedPicks", "place_picks", "read_line_picks", "read_picks"]
 
 BETWEEN_SAMPLES = 0.25
 """From here, in sample intervals, a pick lies between two samples. Times rounded to whole ms stay well below."""
-
-_COLUMNS = "inline crossline twt_ms facies"
-
-
-class PicksError(InferError, ValueError):
-    """Picks that cannot be read, or that cannot be placed on the survey."""
-
-
-@dataclass(frozen=True, eq=False)
-class Picks:
-    """Labelled places, one a row of the file, duplicates and all."""
-
-    source: str  # the file's name
-    inline: NDArray[np.int32]  # [pick], header numbers
-    crossline: NDArray[np.int32]  # [pick]
-    twt_ms: NDArray[np.float64]  # [pick]
-    facies: NDArray[np.int8]  # [pick], positions in FACIES_NAMES
-
-    def line(self) -> tuple[LineKind, int]:
-        """The one line that all picks are on.
-
-        Raises PicksError: they are on several.
-        """
-        inlines, crosslines = np.unique(self.inline), np.unique(self.crossline)
-        if inlines.size == 1:
-            return "inline", int(inlines[0])
-        if crosslines.size == 1:
-            return "crossline", int(crosslines[0])
-        raise PicksError(
-            f"{self.source} has picks on {inlines.size:,} inlines and {crosslines.size:,} crosslines: all of them "
-            "must be on one inline or on one crossline."
-        )
 
 
 @dataclass(frozen=True)
@@ -71,6 +45,12 @@ class PlacedPicks:
     sample: NDArray[np.int64]  # [pick]
     facies: NDArray[np.int8]  # [pick]
     counts: PickCounts
+    amplitudes: AmplitudeFit | None = None  # where the picks came with amplitudes
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what one should know before training on these picks."""
+        return (self.amplitudes.warning,) if self.amplitudes and self.amplitudes.warning else ()
 
     def per_facies(self) -> dict[str, int]:
         """How many picks each facies has, zeros included."""
@@ -84,31 +64,45 @@ class PlacedPicks:
             f"{c.total:,} picks: {c.distinct:,} distinct places on {self.kind} {self.number}, {c.duplicates:,} "
             f"duplicates, {c.contradictory:,} contradictory, {c.outside:,} outside, {c.on_dead_traces:,} on dead traces"
         )
-        return sentence + (f", {c.between_samples:,} between samples" if c.between_samples else "")
+        if c.between_samples:
+            sentence += f", {c.between_samples:,} between samples"
+        if self.amplitudes:
+            sentence += f"; their amplitudes and the section's correlate by {self.amplitudes.correlation:.3f}"
+        return sentence
+
+    def table(self) -> str:
+        """The picks of each facies, in rows of code, name, picks and share."""
+        total = self.facies.size
+        rows = [f"{'code':>4}  {'facies':<20}{'picks':>10}{'share':>9}"]
+        rows += [
+            f"{code:>4}  {name:<20}{count:>10,}{count / total:>9.1%}"
+            for code, (name, count) in enumerate(self.per_facies().items())
+        ]
+        return "\n".join([*rows, f"{'':>4}  {'all':<20}{total:>10,}"])
+
+    def on(self, section: Section) -> NDArray[np.int8]:
+        """The picks as facies `[trace, sample]` of their section, NO_DATA where there are none."""
+        facies = np.full(section.shape, NO_DATA, np.int8)
+        facies[self.trace, self.sample] = self.facies
+        return facies
 
     def summary(self) -> dict[str, object]:
         """The counts for a model card."""
-        return {**asdict(self.counts), "facies": self.per_facies()}
+        fit = {"amplitude_correlation": round(self.amplitudes.correlation, 4)} if self.amplitudes else {}
+        return {**asdict(self.counts), **fit, "facies": self.per_facies()}
 
 
-def read_picks(path: Path) -> Picks:
-    """The picks in MalenoV's text form: a row a pick, `inline crossline twt_ms facies`, separated by white space.
+def read_line_picks(sources: Sequence[Path], survey: Survey, legend: Path | None = None) -> tuple[Section, PlacedPicks]:
+    """Read the picks of one line, and that line of the survey; and place the picks on it.
 
-    Blank rows, and whatever follows a `#`, are skipped.
+    sources: text files, point files, painted pictures, folders of them. legend: what the colours of pictures are.
 
-    Raises PicksError: there is no such file, it holds no picks, or a row is not a pick (with the row's number).
+    Raises PicksError: the picks cannot be read, are not on one line, or not one is left. LineNotFoundError: the survey
+    does not have their line. DependencyError: a picture, and no Matplotlib. SurveyError: the survey cannot be read.
     """
-    rows = _read_rows(path)
-    if not any(_content(row) for row in rows):
-        raise PicksError(f"{path.name} holds no picks. Each row of a picks file is `{_COLUMNS}`.")
-    try:
-        values = np.loadtxt(rows, np.float64, ndmin=2)
-    except ValueError:
-        values = np.empty((0, 0))
-    if not _are_picks(values):
-        raise PicksError(_first_fault(path.name, rows))
-    inline, crossline, twt_ms, facies = values.T.copy()
-    return Picks(path.name, inline.astype(np.int32), crossline.astype(np.int32), twt_ms, facies.astype(np.int8))
+    parts = read_sources(pick_files(sources), legend)
+    section = survey.read_line(*common_line(parts))
+    return section, place_picks(join([p if isinstance(p, Picks) else p.picks(section) for p in parts]), section)
 
 
 def place_picks(picks: Picks, section: Section) -> PlacedPicks:
@@ -127,22 +121,21 @@ def place_picks(picks: Picks, section: Section) -> PlacedPicks:
     trace, on_survey = _trace_index(picks, section)
     sample, in_time, on_sample = _sample_index(picks.twt_ms, section)
     inside = on_survey & in_time
-    between = inside & ~on_sample
-    dead = inside & on_sample & ~section.live[trace]
     usable = inside & on_sample & section.live[trace]
-    places = np.stack([trace, sample, picks.facies.astype(np.int64)], axis=1)[usable]
-    distinct, contradictory = _distinct(places)
+    trace, sample, facies = trace[usable], sample[usable], picks.facies[usable]
+    distinct, contradictory = _distinct(np.stack([trace, sample, facies.astype(np.int64)], axis=1))
     counts = PickCounts(
         total=picks.facies.size,
         distinct=len(distinct),
-        duplicates=len(places) - len(distinct) - contradictory,
+        duplicates=len(trace) - len(distinct) - contradictory,
         contradictory=contradictory,
         outside=int(np.count_nonzero(~inside)),
-        between_samples=int(np.count_nonzero(between)),
-        on_dead_traces=int(np.count_nonzero(dead)),
+        between_samples=int(np.count_nonzero(inside & ~on_sample)),
+        on_dead_traces=int(np.count_nonzero(inside & on_sample)) - len(trace),
     )
+    fit = None if picks.amplitude is None else fit_amplitudes(section, trace, sample, picks.amplitude[usable])
     columns = np.ascontiguousarray(distinct.T)
-    placed = PlacedPicks(section.kind, section.number, columns[0], columns[1], columns[2].astype(np.int8), counts)
+    placed = PlacedPicks(section.kind, section.number, columns[0], columns[1], columns[2].astype(np.int8), counts, fit)
     if not counts.distinct:
         raise PicksError(f"None of the picks in {picks.source} can be used. {placed.report()}.")
     return placed
@@ -173,48 +166,3 @@ def _distinct(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     _, place, facies_per_place = np.unique(distinct[:, :2], axis=0, return_inverse=True, return_counts=True)
     agreed = facies_per_place[place.reshape(-1)] == 1
     return distinct[agreed], int(rows[~agreed].sum())
-
-
-def _read_rows(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except FileNotFoundError as error:
-        raise PicksError(f"There is no picks file at {path}.") from error
-    except OSError as error:
-        raise PicksError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _content(row: str) -> str:
-    return row.partition("#")[0].strip()
-
-
-def _are_picks(values: NDArray[np.float64]) -> bool:
-    """Whether all rows are picks: four finite numbers, whole but for the time, and a facies of the table."""
-    if values.shape[1] != 4 or not np.isfinite(values).all():
-        return False
-    whole = values[:, [0, 1, 3]]
-    in_table = (values[:, 3] >= 0) & (values[:, 3] < len(FACIES_NAMES))
-    return bool((whole == np.rint(whole)).all() and (np.abs(whole) < 2**31).all() and in_table.all())
-
-
-def _first_fault(source: str, rows: list[str]) -> str:
-    """The sentence about the first row that is not a pick. Slow, and only looked for when there is one."""
-    for number, row in enumerate(rows, 1):
-        content = _content(row)
-        if not content:
-            continue
-        try:
-            values = np.array([float(word) for word in content.split()], ndmin=2)
-        except ValueError:
-            values = np.empty((1, 0))
-        if _are_picks(values):
-            continue
-        if values.shape[1] == 4 and _are_picks(values * [1, 1, 1, 0]):
-            last = len(FACIES_NAMES) - 1
-            return (
-                f"Row {number} of {source} has facies {content.split()[3]}: facies are whole numbers from 0 "
-                f"({FACIES_NAMES[0]}) to {last} ({FACIES_NAMES[last]})."
-            )
-        shown = content if len(content) <= 60 else content[:57] + "..."
-        return f"Row {number} of {source} is not a pick: expected `{_COLUMNS}`, found `{shown}`."
-    return f"{source} cannot be read as picks. Each row of a picks file is `{_COLUMNS}`."

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from infer.errors import OptionError
 from infer.section import Section
 from infer.survey import open_survey
-from trainer.names import check_model_name, check_network
-from trainer.picks import PicksError, PlacedPicks, place_picks, read_picks
-from trainer.runs import check_vacant
+from trainer.names import (
+    PRETRAINED,
+    check_model_name,
+    check_network,
+    check_patch_size,
+    check_recipe,
+    check_split,
+)
+from trainer.pick_sources import pick_files, sha256
+from trainer.picks import PlacedPicks, read_line_picks
 from trainer.splits import SPLITS, Split
+
+PATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -22,14 +31,48 @@ class FitRequest:
 
     network: str
     survey: Path
-    picks: Path
-    epochs: int
-    seed: int
-    run: Path | None = None
+    picks: tuple[Path, ...]  # files or folders
+    legend: Path | None = None  # of painted pictures, if it is not beside them
+    epochs: int | None = None  # at most; the recipe's by default
+    seed: int = 2018
     name: str = ""  # of the model; the network's by default
     survey_name: str = ""  # the file's name without its suffix by default
     licence: str = ""
     polarity: str = "as in the survey"
+    split: str = "blocked"
+    recipe: str = "default"
+    patch_size: int = PATCH_SIZE
+    weights: str = ""  # to start from: `imagenet`, `random` or a file; `imagenet` by default, where there are any
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it, with absolute paths. They stay in the run folder and out of the model."""
+        entries = asdict(self)
+        entries["survey"] = str(self.survey.resolve())
+        entries["picks"] = [str(path.resolve()) for path in self.picks]
+        entries["legend"] = self.legend and str(self.legend.resolve())
+        if self.from_file:
+            entries["weights"] = str(Path(self.weights).resolve())
+        return entries
+
+    @classmethod
+    def from_json(cls, entries: dict[str, Any]) -> FitRequest:
+        """What `to_json` gave.
+
+        Raises KeyError, TypeError: it is something else.
+        """
+        known = {f.name: entries[f.name] for f in fields(cls)}
+        paths = {"survey": Path(known["survey"]), "picks": tuple(map(Path, known["picks"]))}
+        return cls(**known | paths | {"legend": known["legend"] and Path(known["legend"])})
+
+    @property
+    def initial_weights(self) -> str:
+        """What training starts from."""
+        return self.weights or ("imagenet" if self.network in PRETRAINED else "random")
+
+    @property
+    def from_file(self) -> bool:
+        """Whether training starts from weights in a file."""
+        return self.initial_weights not in ("imagenet", "random")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,32 +83,42 @@ class Prepared:
     section: Section
     amplitude_clip: float  # the survey's
     placed: PlacedPicks
-    picks_sha256: str  # of the file
+    picks_sha256: str  # of the files
     split: Split
 
 
-def prepare(request: FitRequest, say: Callable[[str], None] = lambda _: None) -> Prepared:
+def prepare(
+    request: FitRequest, say: Callable[[str], None] = lambda _: None, *, weights_needed: bool = True
+) -> Prepared:
     """Read the picks and their line of the survey; `say` is told what became of the picks.
 
-    Raises OptionError, OutputError, RunError, PicksError, SurveyError.
+    weights_needed: whether a file of initial weights must be there still.
+
+    Raises OptionError, OutputError, PicksError, SurveyError.
     """
-    check_network(request.network)
-    if request.epochs < 1:
-        raise OptionError(f"Training takes at least one epoch, not {request.epochs}.")
-    check_model_name(request.name or request.network)
-    check_vacant(request.run)
-    picks = read_picks(request.picks)
-    kind, number = picks.line()
+    _check(request)
+    if weights_needed and request.from_file and not Path(request.weights).is_file():
+        raise OptionError(f"There are no weights at {request.weights}: give a Keras .h5 file, `imagenet` or `random`.")
+    files = pick_files(request.picks)
     survey = open_survey(request.survey)
-    section = survey.read_line(kind, number)
-    placed = place_picks(picks, section)
+    section, placed = read_line_picks(files, survey, request.legend)
     say(f"{placed.report()}.")
-    split = SPLITS["random"](placed, request.seed)
-    return Prepared(request, section, survey.amplitude_clip, placed, _sha256(request.picks), split)
+    for sentence in (*survey.warnings, *section.warnings, *placed.warnings):
+        say(f"Warning: {sentence}")
+    split = SPLITS[request.split](placed, request.seed, request.patch_size)
+    say(split.report(placed))
+    checksum = sha256(files, request.legend)
+    return Prepared(request, section, survey.amplitude_clip, placed, checksum, split)
 
 
-def _sha256(picks: Path) -> str:
-    try:
-        return hashlib.sha256(picks.read_bytes()).hexdigest()
-    except OSError as error:
-        raise PicksError(f"{picks} cannot be read: {error.strerror}.") from error
+def _check(request: FitRequest) -> None:
+    """Raise OptionError or OutputError for what no file need be opened for."""
+    check_network(request.network)
+    check_recipe(request.recipe)
+    check_split(request.split)
+    check_patch_size(request.network, request.patch_size)
+    check_model_name(request.name or request.network)
+    if request.epochs is not None and request.epochs < 1:
+        raise OptionError(f"Training takes at least one epoch, not {request.epochs}.")
+    if request.network not in PRETRAINED and request.initial_weights != "random":
+        raise OptionError(f"{request.network} is trained from scratch and starts from no weights.")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from infer.card import ModelCard
-from infer.errors import InferError, OutputError
+from infer.errors import InferError, OutputError, SurveyNotFoundError
 from infer.files import replacing
 from infer.section import LineKind
 from trainer.names import check_network
+from trainer.request import FitRequest, Prepared, prepare
 
 RUNS = Path("runs")
 
@@ -24,15 +26,25 @@ class RunError(InferError, ValueError):
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run was asked for. It holds paths of this machine, so it stays out of the model and its card."""
+    """What a run was asked for, and the line that it is trained on. It stays out of the model: it holds paths."""
 
-    network: str
-    survey: str  # an absolute path
-    picks: str  # an absolute path
+    request: FitRequest
     line_kind: LineKind
     line_number: int
-    epochs: int
-    seed: int
+    picks_sha256: str
+    initial_weights: str = ""  # what training started from, for the card
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**vars(self), "request": self.request.to_json()}
+
+    @classmethod
+    def from_json(cls, entries: dict[str, Any]) -> RunSettings:
+        """What `to_json` gave.
+
+        Raises KeyError, TypeError: it is something else.
+        """
+        return cls(**entries | {"request": FitRequest.from_json(entries["request"])})
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,18 @@ class Run:
         """The scores on each part of the split."""
         return self.folder / "scores.json"
 
+    def checkpoint(self, epoch: int) -> Path:
+        """All that training goes on with after so many epochs: weights, the optimizer and its place."""
+        return self.folder / f"epoch-{epoch:04}.keras"
+
+    def epochs_done(self) -> int:
+        """After how many epochs the newest checkpoint was left; 0 if there is none."""
+        return max((int(path.stem.removeprefix("epoch-")) for path in self.checkpoints()), default=0)
+
+    def checkpoints(self) -> list[Path]:
+        """All checkpoints."""
+        return list(self.folder.glob("epoch-[0-9]*.keras"))
+
     @property
     def finished(self) -> bool:
         """Whether the training came to its end."""
@@ -75,13 +99,18 @@ class Run:
         return self.folder / "run.json"
 
     @property
+    def started_ns(self) -> int:
+        """When it was asked for."""
+        return self._settings.stat().st_mtime_ns
+
+    @property
     def finished_ns(self) -> int:
         """When the training came to its end: the card's time."""
         return self._card.stat().st_mtime_ns
 
     def write_settings(self, settings: RunSettings) -> None:
         """Write what the run was asked for."""
-        write_text(self._settings, json.dumps(asdict(settings), indent=2))
+        write_text(self._settings, json.dumps(settings.to_json(), indent=2))
 
     def read_settings(self) -> RunSettings:
         """What the run was asked for.
@@ -89,8 +118,8 @@ class Run:
         Raises RunError: it cannot be read.
         """
         try:
-            return RunSettings(**json.loads(self._settings.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            return RunSettings.from_json(json.loads(self._settings.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunError(f"{self._settings} cannot be read: fit the network again.") from error
 
     def write_card(self, card: ModelCard) -> None:
@@ -165,6 +194,51 @@ def new_run(network: str, folder: Path | None) -> Run:
     return Run(folder)
 
 
+def find_unfinished_run(network: str, folder: Path | None) -> Run:
+    """The run in `folder` to go on with, or the newest unfinished one of that network under `runs/`.
+
+    Raises OptionError: there is no such network. RunError: there is no such run, or it is finished.
+    """
+    check_network(network)
+    if folder is None:
+        unfinished = [run for run in map(Run, RUNS.glob("*")) if not run.finished and _is_of(run, network)]
+        if not unfinished:
+            raise RunError(f"There is no unfinished run of {network} under {RUNS}/ to go on with.")
+        return max(unfinished, key=lambda run: (run.started_ns, run.folder.name))
+    run = Run(folder)
+    if run.finished:
+        raise RunError(f"{folder} holds a finished run: there is nothing to go on with.")
+    fitted = run.read_settings().request.network
+    if fitted != network:
+        raise RunError(
+            f"{folder} is a run of {fitted}, not of {network}. To go on with it: "
+            f"`trainer fit {fitted} --run {folder} --resume`."
+        )
+    return run
+
+
+def prepare_again(run: Run, survey: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Prepared:
+    """What the run was trained on, read and split as it was then; `say` is told what became of the picks.
+
+    survey: where the survey is, if it has moved since.
+
+    Raises RunError: the picks are not what they were. SurveyNotFoundError, with how to say where the survey is. And
+    what `prepare` raises.
+    """
+    settings = run.read_settings()
+    request = replace(settings.request, survey=survey or settings.request.survey)
+    try:
+        prepared = prepare(request, say, weights_needed=not run.model.is_file())
+    except SurveyNotFoundError as error:
+        raise SurveyNotFoundError(
+            f"The survey that {run.folder} was trained on is not at {request.survey} any more. Say where it is with "
+            "`--survey CUBE.sgy`."
+        ) from error
+    if prepared.picks_sha256 != settings.picks_sha256:
+        raise RunError(f"The picks have changed since {run.folder} was trained on them: fit the network again.")
+    return prepared
+
+
 def find_run(network: str, folder: Path | None) -> Run:
     """The finished run in `folder`, or the newest one of that network under `runs/`.
 
@@ -181,7 +255,7 @@ def _run_in(network: str, folder: Path) -> Run:
     run = Run(folder)
     if not run.finished:
         raise RunError(f"{folder} holds no finished run. {_how_to_fit(network)}")
-    fitted = run.read_settings().network
+    fitted = run.read_settings().request.network
     if fitted != network:
         raise RunError(
             f"{folder} is a run of {fitted}, not of {network}. To export it: `trainer export {fitted} --run {folder}`."
@@ -198,7 +272,7 @@ def _newest_run(network: str) -> Run:
 
 def _is_of(run: Run, network: str) -> bool:
     try:
-        return run.read_settings().network == network
+        return run.read_settings().request.network == network
     except RunError:
         return False
 

@@ -16,7 +16,7 @@ EXPORTED = Path("exported")
 def place_for(card: ModelCard, out: Path, *, replace: bool = False) -> Path:
     """Where the model of that card goes in `out`, which is made if need be.
 
-    A model with the same weights is replaced; another one only with `replace`.
+    A model with the same weights in the same precision is replaced; another one only with `replace`.
 
     Raises OutputError: the name is none for a file, the folder cannot be made, or another model is in the way.
     """
@@ -27,9 +27,11 @@ def place_for(card: ModelCard, out: Path, *, replace: bool = False) -> Path:
         taken = path.exists()
     except OSError as error:
         raise OutputError(f"Cannot write to {out}: {error.strerror}.") from error
-    if taken and not replace and not _has_weights(path, card.weights_sha256):
+    there = _card_of_same_weights(path, card.weights_sha256) if taken and not replace else card
+    if there is None or there.precision != card.precision:
+        model = f"the same network in {there.precision}" if there else "another model"
         raise OutputError(
-            f"There is another model at {path}, and it stays as it is. Give the new one a name of its own with "
+            f"There is {model} at {path}, and it stays as it is. Give the new one a name of its own with "
             "`--name OTHER`, or put it in the place of the old one with `--replace`."
         )
     return path
@@ -56,9 +58,10 @@ def _numbered(name: str) -> Iterator[str]:
     yield from (f"{name}-{number}" for number in count(2))
 
 
-def _has_weights(path: Path, weights_sha256: str) -> bool:
-    """Whether the model at `path` says that it has these weights. What says nothing is somebody's all the same."""
+def _card_of_same_weights(path: Path, weights_sha256: str) -> ModelCard | None:
+    """The card of the model at `path` if it has these weights. A model that says nothing is somebody's all the same."""
     try:
-        return bool(weights_sha256) and read_card(path).weights_sha256 == weights_sha256
+        card = read_card(path)
     except ModelError:
-        return False
+        return None
+    return card if weights_sha256 and card.weights_sha256 == weights_sha256 else None

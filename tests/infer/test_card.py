@@ -107,6 +107,7 @@ def test_a_bad_card_is_said_in_a_sentence(text, sentence):
         ("facies_names", "abc", "its facies_names should be a list of names"),
         ("facies_colours", ["blurp"] * 3, "its facies_colours should be a list of colours such as #4477aa"),
         ("training_lines", "inline 3", 'its training_lines should be a list such as ["inline 339"]'),
+        ("precision", 8, "its precision is 8, and should be a name such as fp32"),
         ("scores", None, "its split and scores should be objects"),
         ("scores", {"test_accuracy": "99 %"}, "its scores should be numbers"),
     ],

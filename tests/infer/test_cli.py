@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from infer import cli
+from infer.card import write_card
 
 from ..conftest import grid, reflections
 from .conftest import card_for
@@ -214,6 +216,34 @@ def test_models_lists_what_is_in_exported(infer, tiny_model, tmp_path):
     assert "tiny (0.0 MB): " in said
     assert "layers, salt, else" in said
     assert str(tmp_path / "exported") in said
+
+
+@pytest.mark.parametrize(
+    ("precision", "scores", "lines"),
+    [
+        ("fp32", {"agreement": 1.0, "test_accuracy": 0.99}, ["precision fp32", "scores    test 99.00%"]),
+        (
+            "int8",
+            {
+                "agreement": 0.9975,
+                "test_accuracy": 0.99,
+                "train_accuracy": 1,
+                "exported_test_accuracy": 0.9885,
+                "keras_test_accuracy": 0.9895,
+            },
+            [
+                "precision int8, with the facies of the trained network on 99.75% of patches",
+                "scores    test 98.85% (98.95% before int8), train 100.00%",
+            ],
+        ),
+    ],
+)
+def test_models_say_precision_and_the_accuracy_of_the_file(infer, tiny_model, tmp_path, precision, scores, lines):
+    (tmp_path / "exported").mkdir()
+    path = tiny_model(8).rename(tmp_path / "exported" / "tiny.onnx")
+    write_card(path, replace(card_for(8), precision=precision, scores=scores, split={}))
+    _, said, _ = infer("models")
+    assert [line.strip() for line in said.splitlines()[3:5]] == lines
 
 
 def test_card_prints_and_gives_cards(infer, tiny_model, tmp_path):

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,38 +29,52 @@ from infer.card import ModelCard, read_card, write_card
 from infer.errors import Cancelled, OptionError, OutputError, SurveyNotFoundError
 from trainer import cli
 from trainer import export as export_module
-from trainer.evaluate import score
-from trainer.export import ExportError, export, fold_normalisation, to_onnx
-from trainer.fit import History, KeepBest, fit
+from trainer.export import export
+from trainer.fit import History, KeepBest, epochs_since_better, fit
+from trainer.graph import ExportError, fold_normalisation, to_onnx
 from trainer.names import NETWORK_NAMES
 from trainer.networks import NETWORKS, find_network
 from trainer.request import FitRequest, prepare
-from trainer.runs import Run, RunError, RunSettings, find_run, new_run, write_text
+from trainer.runs import (
+    Run,
+    RunError,
+    RunSettings,
+    find_run,
+    find_unfinished_run,
+    new_run,
+    prepare_again,
+    write_text,
+)
 from trainer.shelf import export_command
+
+
+def read_scores(run: Run) -> dict[str, Any]:
+    scores: dict[str, Any] = json.loads(run.scores.read_text())
+    return scores
+
+
+def asked(survey: Path, picks: Path, **other: Any) -> FitRequest:
+    return FitRequest("waldeland", survey, (picks,), **{"seed": 5, "split": "random"} | other)
 
 
 @pytest.fixture(scope="module")
 def run(tiny_survey: Path, tiny_picks: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "first"
-    request = FitRequest("waldeland", tiny_survey, tiny_picks, 2, 5, folder, "tiny", "Tiny", "CC0")
+    named = {"name": "tiny", "survey_name": "Tiny", "licence": "CC0"}
+    request = asked(tiny_survey, tiny_picks, epochs=2, **named)
     said: list[str] = []
-    done = fit(prepare(request, said.append), said.append)
-    assert said[0] == (
-        "600 picks: 600 distinct places on inline 20, 0 duplicates, 0 contradictory, 0 outside, 0 on dead traces."
-    )
+    done = fit(prepare(request, said.append), new_run("waldeland", folder), said.append)
+    assert said[:2] == [
+        "600 picks: 600 distinct places on inline 20, 0 duplicates, 0 contradictory, 0 outside, 0 on dead traces.",
+        "Split random: 405 to train on, 45 to validate on, 150 to test on.",
+    ]
     return done
-
-
-def test_waldeland_has_the_parameters_of_the_paper() -> None:
-    model = find_network("waldeland").compiled()
-    assert model.count_params() == 95_735
-    assert (model.input_shape, model.output_shape) == ((None, 64, 64), (None, 9))
 
 
 def test_an_unknown_network_is_named() -> None:
     with pytest.raises(OptionError) as caught:
         find_network("alexnet")
-    assert str(caught.value) == "There is no network 'alexnet'. There is: waldeland."
+    assert str(caught.value) == "There is no network 'alexnet'. There are: waldeland, vgg16, resnet50."
     assert tuple(NETWORKS) == NETWORK_NAMES
 
 
@@ -84,7 +99,7 @@ def test_the_export_keeps_the_contract_and_agrees_with_keras(run: Run, tmp_path:
     done = export("waldeland", run.folder, tmp_path / "exported", "named")
     assert done.path == tmp_path / "exported/named.onnx"
     assert [path.name for path in done.path.parent.iterdir()] == ["named.onnx"]
-    assert (done.patches, done.max_difference <= 1e-4) == (1200, True)
+    assert (done.proof.line.patches, done.proof.line.max_difference <= 1e-4) == (1200, True)
     model = onnx.load(done.path)
     assert [(v.name, _shape(v)) for v in model.graph.input] == [("patches", ["batch", 64, 64])]
     assert [(v.name, _shape(v)) for v in model.graph.output] == [("probabilities", ["batch", 9])]
@@ -94,7 +109,7 @@ def test_the_export_keeps_the_contract_and_agrees_with_keras(run: Run, tmp_path:
     card = read_card(done.path)
     assert (card.name, card.weights_sha256) == ("named", run.read_card().weights_sha256)
     assert {"tensorflow", "keras", "tf2onnx", "onnx", "opset"} <= set(card.libraries)
-    for path in (run.folder, Path.cwd(), Path(run.read_settings().survey).parent):
+    for path in (run.folder, Path.cwd(), Path(run.read_settings().request.survey).parent):
         assert str(path).encode() not in done.path.read_bytes()
 
 
@@ -164,10 +179,9 @@ def _no_space(*_: object, **__: object) -> None:
 def test_a_disk_that_takes_no_more_is_said(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
 ) -> None:
-    request = FitRequest("waldeland", tiny_survey, tiny_picks, 1, 5, tmp_path / "run")
     with monkeypatch.context() as patched, pytest.raises(OutputError) as caught:
         patched.setattr(keras.Model, "save", _no_space)
-        fit(prepare(request))
+        fit(prepare(asked(tiny_survey, tiny_picks, epochs=1)), new_run("waldeland", tmp_path / "run"))
     assert str(caught.value) == f"{tmp_path / 'run/model.keras'} could not be written: No space left on device."
     with monkeypatch.context() as patched, pytest.raises(OutputError) as caught:
         patched.setattr(onnx, "save", _no_space)
@@ -204,16 +218,14 @@ def test_ctrl_c_says_what_is_kept(
     monkeypatch.setattr(History, "on_epoch_begin", interrupt)
     folder = tmp_path / "run"
     with pytest.raises(Cancelled) as caught:
-        fit(prepare(FitRequest("waldeland", tiny_survey, tiny_picks, 3, 5, folder)))
+        fit(prepare(asked(tiny_survey, tiny_picks, epochs=3)), new_run("waldeland", folder))
     if not epochs_before:
         assert str(caught.value) == "Stopped; nothing half-written is left."
         assert not folder.exists()
         return
-    assert str(caught.value) == (
-        f"Stopped; the best network so far is kept in {folder / 'model.keras'}. "
-        "The run is unfinished, and `trainer export` takes finished ones only."
-    )
-    assert sorted(path.name for path in folder.iterdir()) == ["curves.png", "history.csv", "model.keras", "run.json"]
+    assert str(caught.value) == (f"Stopped. To go on after epoch 1: `trainer fit waldeland --run {folder} --resume`.")
+    kept = ["curves.png", "epoch-0001.keras", "history.csv", "model.keras", "run.json"]
+    assert sorted(path.name for path in folder.iterdir()) == kept
 
 
 @pytest.mark.parametrize(
@@ -245,7 +257,7 @@ def test_a_run_of_another_network_and_an_unknown_network_are_said(tmp_path: Path
     )
     with pytest.raises(OptionError) as unknown:
         find_run("nope", folder)
-    assert str(unknown.value) == "There is no network 'nope'. There is: waldeland."
+    assert str(unknown.value) == "There is no network 'nope'. There are: waldeland, vgg16, resnet50."
 
 
 def test_what_is_cheap_is_checked_without_tensorflow(tmp_path: Path, tiny_survey: Path, tiny_picks: Path) -> None:
@@ -258,14 +270,14 @@ def test_what_is_cheap_is_checked_without_tensorflow(tmp_path: Path, tiny_survey
     (tmp_path / "exported/waldeland.onnx").touch()
     good = ("fit", "waldeland", "--survey", str(tiny_survey), "--picks", str(tiny_picks))
     cases = {
-        ("fit", "nope", *good[2:]): "There is no network 'nope'. There is: waldeland.",
+        ("fit", "nope", *good[2:]): "There is no network 'nope'. There are: waldeland, vgg16, resnet50.",
         (*good[:5], "bad.ixz"): (
             "Row 1 of bad.ixz is not a pick: expected `inline crossline twt_ms facies`, found `20 300 4`."
         ),
         (*good, "--run", "runs"): "runs is not empty, and a run needs a folder of its own.",
         (*good, "--run", "file"): "file cannot be a run folder: Not a directory.",
         (*good, "--name", "a/b"): "A model's name is the name of its file, without folders, and 'a/b' is not.",
-        ("export", "nope"): "There is no network 'nope'. There is: waldeland.",
+        ("export", "nope"): "There is no network 'nope'. There are: waldeland, vgg16, resnet50.",
         ("export", "waldeland", "--out", "file"): "Cannot write to file: File exists.",
         ("export", "waldeland"): (
             "There is another model at exported/waldeland.onnx, and it stays as it is. Give the new one a name of its "
@@ -313,32 +325,90 @@ def test_folding_keeps_what_cannot_be_folded() -> None:
     assert kinds == ["kept", "kept_too"]
 
 
-def test_training_stops_when_neither_loss_nor_accuracy_improves(tmp_path: Path) -> None:
-    model = find_network("waldeland").compiled()
-    keep = KeepBest(Run(tmp_path))
+def test_training_stops_when_neither_loss_nor_accuracy_improves() -> None:
+    loss = np.array([1.0, 0.9, 0.95, 1.0, 1.0, np.nan])
+    accuracy = np.array([0.5, 0.5, 0.6, 0.6, 0.5, 0.5])
+    assert [epochs_since_better(loss[:n], accuracy[:n]) for n in range(1, 7)] == [0, 0, 0, 1, 2, 3]
+    assert epochs_since_better(np.array([np.nan, np.nan]), np.array([0.1, 0.1])) == 1
+
+
+def test_the_network_of_least_validation_loss_is_kept(tmp_path: Path) -> None:
+    model = find_network("waldeland").built()
+    history = History(Run(tmp_path))
+    keep = KeepBest(Run(tmp_path), 2, history)
     keep.set_model(model)
     model.stop_training = False
-    epochs = [(1.0, 0.5), (0.9, 0.5), (0.95, 0.6), (1.0, 0.6), (1.0, 0.5), (1.0, 0.5)]
     bias = model.get_layer("facies").bias
     stopped = []
-    for epoch, (loss, accuracy) in enumerate(epochs):
+    for epoch, (loss, accuracy) in enumerate([(np.nan, 0.5), (0.9, 0.4), (1.0, 0.4), (0.95, 0.4)], 1):
         bias.assign(np.full(9, epoch))
-        keep.on_epoch_end(epoch, {"val_loss": loss, "val_accuracy": accuracy})
+        history.rows.append((epoch, 1.0, 0.5, loss, accuracy, 1.0))
+        keep.on_epoch_end(epoch)
         stopped.append(model.stop_training)
-    assert stopped == [False] * 5 + [True]
-    keep.on_train_end()
-    np.testing.assert_array_equal(bias, np.full(9, 1))
+    assert stopped == [False, False, False, True]
     best = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    np.testing.assert_array_equal(best.get_layer("facies").bias, np.full(9, 1))
+    np.testing.assert_array_equal(best.get_layer("facies").bias, np.full(9, 2))
 
 
-def test_scores_against_hand_work() -> None:
-    probabilities = np.array([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [1.0, 0.0, 0.0]], np.float32)
-    scores = score(probabilities, np.array([0, 2, 0], np.int8))
-    assert scores.accuracy == pytest.approx(2 / 3)
-    assert scores.loss == pytest.approx((np.log(2) + np.log(4)) / 3, abs=1e-6)
-    assert scores.mae == pytest.approx((1.0 + 1.5 + 0.0) / 9)
-    assert scores.recall == {"else": 1.0, "high_amp_continuous": 0.0}
+def test_a_killed_training_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    """Killed in epoch 3, it does epochs 3 and 4 as the one that nothing stopped, and loses nothing of the first two."""
+    request = asked(tiny_survey, tiny_picks, epochs=4)
+    whole = fit(prepare(request), new_run("waldeland", tmp_path / "whole"))
+
+    class KilledError(Exception):
+        pass
+
+    def kill(self: History, epoch: int, logs: object = None) -> None:
+        if epoch == 2:
+            raise KilledError
+
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(History, "on_epoch_begin", kill)
+        fit(prepare(request), new_run("waldeland", tmp_path / "killed"))
+    monkeypatch.chdir(tmp_path)
+    run = find_unfinished_run("waldeland", Path("killed"))
+    assert run.epochs_done() == 2
+    with run.history.open("a") as history:  # killed after the history and before the checkpoint
+        history.write("3,9,9,9,9,9\n")
+    resumed = fit(prepare_again(run), run)
+    rows = [np.loadtxt(each.history, delimiter=",", skiprows=1)[:, :5] for each in (whole, resumed)]
+    np.testing.assert_allclose(rows[0][:3], rows[1][:3], rtol=1e-3)
+    np.testing.assert_allclose(rows[0][3], rows[1][3], rtol=0.2)
+    assert read_scores(whole)["test"]["loss"] == pytest.approx(read_scores(resumed)["test"]["loss"], rel=0.05)
+    assert not resumed.checkpoints()
+
+
+def test_what_cannot_be_gone_on_with(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError) as caught:
+        find_unfinished_run("waldeland", run.folder)
+    assert str(caught.value) == f"{run.folder} holds a finished run: there is nothing to go on with."
+    with pytest.raises(RunError) as caught:
+        find_unfinished_run("waldeland", None)
+    assert str(caught.value) == "There is no unfinished run of waldeland under runs/ to go on with."
+    folder = _made_run(Path("runs/a"), "vgg16", finished=False)
+    with pytest.raises(RunError) as caught:
+        find_unfinished_run("waldeland", folder)
+    assert str(caught.value) == (
+        "runs/a is a run of vgg16, not of waldeland. To go on with it: `trainer fit vgg16 --run runs/a --resume`."
+    )
+    assert find_unfinished_run("vgg16", None) == Run(folder)
+    moved = tmp_path / "picks.ixz"
+    moved.write_bytes(tiny_picks.read_bytes())
+    unfinished = new_run("waldeland", Path("runs/b"))
+    unfinished.write_settings(RunSettings(asked(tiny_survey, moved), "inline", 20, "another"))
+    with pytest.raises(RunError) as caught:
+        prepare_again(unfinished)
+    assert str(caught.value) == "The picks have changed since runs/b was trained on them: fit the network again."
+    with pytest.raises(SurveyNotFoundError) as gone:
+        prepare_again(unfinished, Path("gone.sgy"))
+    assert str(gone.value) == (
+        "The survey that runs/b was trained on is not at gone.sgy any more. Say where it is with `--survey CUBE.sgy`."
+    )
 
 
 def test_export_before_any_run_says_what_to_run_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +425,7 @@ def test_export_before_any_run_says_what_to_run_first(tmp_path: Path, monkeypatc
 
 def _made_run(folder: Path, network: str = "waldeland", *, finished: bool = True) -> Path:
     folder.mkdir(parents=True)
-    Run(folder).write_settings(RunSettings(network, "a.sgy", "a.ixz", "inline", 20, 1, 0))
+    Run(folder).write_settings(RunSettings(FitRequest(network, Path("a.sgy"), (Path("a.ixz"),)), "inline", 20, ""))
     for name in ("model.keras", "card.json") if finished else ("model.keras",):
         (folder / name).touch()
     return folder

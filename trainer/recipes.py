@@ -1,0 +1,111 @@
+"""Recipes: how each network is trained, ours and the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from trainer.augmentation import NO_AUGMENTATION, Augmentation
+from trainer.names import check_network, check_recipe
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. An epoch is so many patches, drawn anew: VGG16 takes an hour for all of F3's picks."""
+
+    summary: str
+    optimizer: Callable[[int], Any]  # (batches in all) -> a Keras optimizer
+    batch_size: int
+    epochs: int  # at most, by default
+    patience: int  # epochs without an improvement on the validation part
+    per_epoch: int | None = None  # patches; all picks to train on by default
+    balanced: bool = False
+    augmentation: Augmentation = NO_AUGMENTATION
+    validated: int | None = None  # picks of the validation part, at most
+    scored: int | None = None  # picks of every part, at most
+    bfloat16: bool = False  # where the processor multiplies in it
+
+    def describe(self) -> str:
+        """The recipe in a line."""
+        patches = "all picks" if self.per_epoch is None else f"{self.per_epoch:,} patches"
+        balanced = ", as many of each facies" if self.balanced else ""
+        return (
+            f"{self.summary}; {self.epochs} epochs of {patches}{balanced} in batches of {self.batch_size}, "
+            f"stopping after {self.patience} without progress"
+        )
+
+
+def _adam(_batches: int) -> Any:
+    return keras.optimizers.Adam(learning_rate=1e-3, beta_1=0.9, beta_2=0.999)
+
+
+def _falling_adam(learning_rate: float) -> Callable[[int], Any]:
+    def optimizer(batches: int) -> Any:
+        return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, batches))
+
+    return optimizer
+
+
+def _papers_sgd(_batches: int) -> Any:
+    """1e-4 / (1 + 1e-6 t), as Keras' old `decay` had it."""
+    falling = keras.optimizers.schedules.InverseTimeDecay(1e-4, decay_steps=1, decay_rate=1e-6)
+    return keras.optimizers.SGD(falling, momentum=0.9, nesterov=True)
+
+
+def _falling_sgd(learning_rate: float) -> Callable[[int], Any]:
+    def optimizer(batches: int) -> Any:
+        falling = keras.optimizers.schedules.CosineDecay(learning_rate, batches)
+        return keras.optimizers.SGD(falling, momentum=0.9, nesterov=True)
+
+    return optimizer
+
+
+_OURS_FINE_TUNED = Recipe(
+    "SGD 3e-3 falling to 0, Nesterov 0.9; gain, mirror, mix",
+    _falling_sgd(3e-3),
+    batch_size=32,
+    epochs=6,
+    patience=6,
+    per_epoch=2_560,
+    augmentation=Augmentation(gain=0.5, mirror=True, mix=0.5),
+    validated=1_024,
+    scored=4_000,
+    bfloat16=True,
+)
+_PAPERS_FINE_TUNED = Recipe(
+    "SGD 1e-4 / (1 + 1e-6 t), Nesterov 0.9",
+    _papers_sgd,
+    batch_size=32,
+    epochs=40,
+    patience=3,
+    scored=4_000,
+)
+RECIPES = {
+    "waldeland": {
+        "default": Recipe(
+            "Adam 1e-3 falling to 0; gain",
+            _falling_adam(1e-3),
+            batch_size=256,
+            epochs=12,
+            patience=12,
+            augmentation=Augmentation(gain=0.5),
+        ),
+        "paper": Recipe("Adam 1e-3", _adam, batch_size=256, epochs=30, patience=3),
+    },
+    "vgg16": {"default": _OURS_FINE_TUNED, "paper": _PAPERS_FINE_TUNED},
+    "resnet50": {"default": _OURS_FINE_TUNED, "paper": _PAPERS_FINE_TUNED},
+}
+"""By network and by name."""
+
+
+def find_recipe(network: str, name: str = "default") -> Recipe:
+    """The recipe of that name for a network.
+
+    Raises OptionError: there is none.
+    """
+    check_network(network)
+    check_recipe(name)
+    return RECIPES[network][name]
