@@ -13,7 +13,6 @@ class Augmentation:
     """How much patches are changed, anew each time that they are drawn. Nothing, by default."""
 
     mirror: bool = False  # along the line, every other patch
-    polarity: bool = False  # reversed, every other patch
     gain: float = 0.0  # amplitudes by a factor from exp(-gain) to exp(gain), then clipped at ±1 again
     noise: float = 0.0  # normal, of a standard deviation up to this; 1 is the amplitude clip
     mix: float = 0.0  # patches and their facies with others of the batch, by shares from a beta distribution (mix, mix)
@@ -33,8 +32,6 @@ class Augmentation:
         if self.mirror:
             mirrored = rng.random(len(patches)) < 0.5
             patches[mirrored] = mirrored_along_line(patches[mirrored])
-        if self.polarity:
-            patches[rng.random(len(patches)) < 0.5] *= -1
         if self.gain:
             patches *= np.exp(rng.uniform(-self.gain, self.gain, (len(patches), 1, 1))).astype(np.float32)
         if self.noise:

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from infer.card import ModelCard
@@ -259,9 +260,10 @@ def draw_curves(history: np.ndarray[Any, np.dtype[np.float64]]) -> Figure:
     epoch = history[:, 0]
     for axes, column, title in ((loss, 1, "cross-entropy"), (accuracy, 2, "accuracy, %")):
         scale = 100 if axes is accuracy else 1
-        axes.plot(epoch, scale * history[:, column], ".-", label="training, with dropout")
+        axes.plot(epoch, scale * history[:, column], ".-", label="training, with dropout and augmentation")
         axes.plot(epoch, scale * history[:, column + 2], ".-", label="validation")
         axes.set(title=title, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     loss.set_yscale("log")
     loss.legend()

@@ -86,12 +86,12 @@ _PAPERS_FINE_TUNED = Recipe(
 RECIPES = {
     "waldeland": {
         "default": Recipe(
-            "Adam 1e-3 falling to 0; gain",
+            "Adam 1e-3 falling to 0; gain, mirror, mix",
             _falling_adam(1e-3),
             batch_size=256,
-            epochs=12,
-            patience=12,
-            augmentation=Augmentation(gain=0.5),
+            epochs=20,
+            patience=20,
+            augmentation=Augmentation(gain=0.5, mirror=True, mix=1.0),
         ),
         "paper": Recipe("Adam 1e-3", _adam, batch_size=256, epochs=30, patience=3),
     },
