@@ -146,7 +146,10 @@ def fit(
     say = _silence if quiet else _say
     # What can be refused is refused before the seconds that TensorFlow takes to start.
     if resume:
+        if picks or legend or epochs or weights or name or survey_name or licence:
+            raise OptionError("A run goes on as it was asked for: beside --resume, give --run and --survey at most.")
         folder = find_unfinished_run(network, run)
+        say(f"Going on with {folder.folder} after epoch {folder.epochs_done()}.")
         prepared = prepare_again(folder, survey, say)
     else:
         check_vacant(run)

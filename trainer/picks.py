@@ -50,7 +50,14 @@ class PlacedPicks:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what one should know before training on these picks."""
-        return (self.amplitudes.warning,) if self.amplitudes and self.amplitudes.warning else ()
+        sentences = [self.amplitudes.warning] if self.amplitudes and self.amplitudes.warning else []
+        lost = self.counts.outside + self.counts.on_dead_traces
+        if lost > self.counts.total / 2:
+            sentences.append(
+                f"{lost:,} of {self.counts.total:,} picks are not on live traces of {self.kind} {self.number}: are they "
+                "of this survey?"
+            )
+        return tuple(sentences)
 
     def per_facies(self) -> dict[str, int]:
         """How many picks each facies has, zeros included."""

@@ -32,10 +32,8 @@ class Recipe:
         """The recipe in a line."""
         patches = "all picks" if self.per_epoch is None else f"{self.per_epoch:,} patches"
         balanced = ", as many of each facies" if self.balanced else ""
-        return (
-            f"{self.summary}; {self.epochs} epochs of {patches}{balanced} in batches of {self.batch_size}, "
-            f"stopping after {self.patience} without progress"
-        )
+        stopping = f", stopping after {self.patience} without progress" if self.patience < self.epochs else ""
+        return f"{self.summary}; {self.epochs} epochs of {patches}{balanced} in batches of {self.batch_size}{stopping}"
 
 
 def _adam(_batches: int) -> Any:
@@ -63,14 +61,22 @@ def _falling_sgd(learning_rate: float) -> Callable[[int], Any]:
     return optimizer
 
 
-_OURS_FINE_TUNED = Recipe(
+_WALDELAND = Recipe(
+    "Adam 1e-3 falling to 0; gain, mirror, mix",
+    _falling_adam(1e-3),
+    batch_size=256,
+    epochs=20,
+    patience=20,
+    augmentation=Augmentation(gain=0.5, mirror=True, mix=1.0),
+)
+_FINE_TUNED = Recipe(
     "SGD 3e-3 falling to 0, Nesterov 0.9; gain, mirror, mix",
     _falling_sgd(3e-3),
     batch_size=32,
     epochs=6,
     patience=6,
-    per_epoch=2_560,
     augmentation=Augmentation(gain=0.5, mirror=True, mix=0.5),
+    per_epoch=2_560,
     validated=1_024,
     scored=4_000,
     bfloat16=True,
@@ -83,20 +89,14 @@ _PAPERS_FINE_TUNED = Recipe(
     patience=3,
     scored=4_000,
 )
+_FINE_TUNING = {"default": _FINE_TUNED, "paper": _PAPERS_FINE_TUNED}
 RECIPES = {
     "waldeland": {
-        "default": Recipe(
-            "Adam 1e-3 falling to 0; gain, mirror, mix",
-            _falling_adam(1e-3),
-            batch_size=256,
-            epochs=20,
-            patience=20,
-            augmentation=Augmentation(gain=0.5, mirror=True, mix=1.0),
-        ),
+        "default": _WALDELAND,
         "paper": Recipe("Adam 1e-3", _adam, batch_size=256, epochs=30, patience=3),
     },
-    "vgg16": {"default": _OURS_FINE_TUNED, "paper": _PAPERS_FINE_TUNED},
-    "resnet50": {"default": _OURS_FINE_TUNED, "paper": _PAPERS_FINE_TUNED},
+    "vgg16": _FINE_TUNING,
+    "resnet50": _FINE_TUNING,
 }
 """By network and by name."""
 

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from infer.errors import OptionError
+from infer.facies import FACIES_NAMES
 from infer.section import Section
 from infer.survey import open_survey
 from trainer.names import (
@@ -19,7 +22,7 @@ from trainer.names import (
     check_split,
 )
 from trainer.pick_sources import pick_files, sha256
-from trainer.picks import PlacedPicks, read_line_picks
+from trainer.picks import PicksError, PlacedPicks, read_line_picks
 from trainer.splits import SPLITS, Split
 
 PATCH_SIZE = 64
@@ -105,6 +108,8 @@ def prepare(
     say(f"{placed.report()}.")
     for sentence in (*survey.warnings, *section.warnings, *placed.warnings):
         say(f"Warning: {sentence}")
+    if np.unique(placed.facies).size < 2:
+        raise PicksError(f"All picks are {FACIES_NAMES[placed.facies[0]]}: there is nothing to tell apart.")
     split = SPLITS[request.split](placed, request.seed, request.patch_size)
     say(split.report(placed))
     checksum = sha256(files, request.legend)

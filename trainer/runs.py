@@ -99,6 +99,11 @@ class Run:
         return self.folder / "run.json"
 
     @property
+    def asked(self) -> bool:
+        """Whether a training was ever asked for here."""
+        return self._settings.is_file()
+
+    @property
     def started_ns(self) -> int:
         """When it was asked for."""
         return self._settings.stat().st_mtime_ns
@@ -206,6 +211,8 @@ def find_unfinished_run(network: str, folder: Path | None) -> Run:
             raise RunError(f"There is no unfinished run of {network} under {RUNS}/ to go on with.")
         return max(unfinished, key=lambda run: (run.started_ns, run.folder.name))
     run = Run(folder)
+    if not run.asked:
+        raise RunError(f"{folder} is no run folder: `trainer fit` makes them, under {RUNS}/ unless told otherwise.")
     if run.finished:
         raise RunError(f"{folder} holds a finished run: there is nothing to go on with.")
     fitted = run.read_settings().request.network

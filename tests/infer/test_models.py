@@ -21,7 +21,7 @@ def test_models_are_found_by_name_in_the_working_directory_first(tmp_path, monke
 
 
 def test_the_committed_models_are_found_by_name():
-    assert {"waldeland", "demo"} <= {model.path.stem for model in list_models() if model.card}
+    assert {"waldeland", "vgg16", "demo"} <= {model.path.stem for model in list_models() if model.card}
 
 
 def test_no_model_of_that_name(tmp_path):
