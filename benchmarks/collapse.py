@@ -56,7 +56,7 @@ def main() -> None:
     labelled = LabelledSection.of(prepared.section, prepared.amplitude_clip, prepared.placed)
     start = find_network("resnet50").built(asked.patch_size, asked.weights)
     if asked.weights == "random":
-        store_statistics(start, photograph_like(asked.patch_size, 64))
+        store_statistics(start, photograph_like(asked.patch_size, 16))
     test = PatchBatches(labelled, some_of(prepared.split.test, TESTED), asked.patch_size, 64)
 
     print(describe_machine())
@@ -110,10 +110,11 @@ def with_old_normalisation(model: keras.Model) -> keras.Model:
 
 def store_statistics(model: keras.Model, pictures: np.ndarray) -> None:
     """Make the statistics that the convolutions' normalisation stores those of `pictures` `[picture, P, P, 3]`."""
-    convolutions = keras.Model(model.get_layer("imagenet_scaling").output, model.get_layer("conv5_block3_out").output)
-    layers = [layer for layer in convolutions.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    for layer in layers:  # in order: each is measured on what those before make of the pictures
-        before = keras.Model(convolutions.input, layer.input).predict(pictures, batch_size=16, verbose=0)
+    images = model.get_layer("imagenet_scaling").output
+    layers = [layer for layer in model.layers if layer.name.startswith("conv") and layer.name.endswith("_bn")]
+    inputs = [layer.input for layer in layers]
+    for layer, reached in zip(layers, inputs, strict=True):  # in order: each is measured on what those before give
+        before = np.asarray(keras.Model(images, reached)(pictures, training=False))
         layer.moving_mean.assign(before.mean(axis=(0, 1, 2)))
         layer.moving_variance.assign(before.var(axis=(0, 1, 2)))
 
