@@ -34,6 +34,7 @@ from trainer.fit import History, KeepBest, epochs_since_better, fit
 from trainer.graph import ExportError, fold_normalisation, to_onnx
 from trainer.names import NETWORK_NAMES
 from trainer.networks import NETWORKS, find_network
+from trainer.picks import PicksError
 from trainer.request import FitRequest, prepare
 from trainer.runs import (
     Run,
@@ -380,6 +381,24 @@ def test_a_killed_training_goes_on_where_it_was(
     assert not resumed.checkpoints()
 
 
+def test_a_resumed_run_takes_no_other_wishes(tmp_path: Path) -> None:
+    done = _trainer("fit", "waldeland", "--resume", "--epochs", "3", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "A run goes on as it was asked for: beside --resume, give --run and --survey at most.\n",
+    )
+
+
+def test_picks_of_one_facies_and_of_another_survey(tmp_path: Path, tiny_survey: Path) -> None:
+    picks = tmp_path / "picks.ixz"
+    picks.write_text("".join(f"20 {x} 8 3\n" for x in range(350, 450)))
+    said: list[str] = []
+    with pytest.raises(PicksError) as caught:
+        prepare(asked(tiny_survey, picks), said.append)
+    assert str(caught.value) == "All picks are high_amplitude: there is nothing to tell apart."
+    assert said[1] == "Warning: 90 of 100 picks are not on live traces of inline 20: are they of this survey?"
+
+
 def test_what_cannot_be_gone_on_with(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
 ) -> None:
@@ -390,6 +409,9 @@ def test_what_cannot_be_gone_on_with(
     with pytest.raises(RunError) as caught:
         find_unfinished_run("waldeland", None)
     assert str(caught.value) == "There is no unfinished run of waldeland under runs/ to go on with."
+    with pytest.raises(RunError) as caught:
+        find_unfinished_run("waldeland", Path("nope"))
+    assert str(caught.value) == ("nope is no run folder: `trainer fit` makes them, under runs/ unless told otherwise.")
     folder = _made_run(Path("runs/a"), "vgg16", finished=False)
     with pytest.raises(RunError) as caught:
         find_unfinished_run("waldeland", folder)
