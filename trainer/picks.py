@@ -54,8 +54,8 @@ class PlacedPicks:
         lost = self.counts.outside + self.counts.on_dead_traces
         if lost > self.counts.total / 2:
             sentences.append(
-                f"{lost:,} of {self.counts.total:,} picks are not on live traces of {self.kind} {self.number}: are they "
-                "of this survey?"
+                f"{lost:,} of {self.counts.total:,} picks are not on live traces of {self.kind} {self.number}: "
+                "are they of this survey?"
             )
         return tuple(sentences)
 
