@@ -10,14 +10,14 @@ import keras
 
 from trainer.dataset import LabelledSection, PatchBatches, some_of
 from trainer.recipes import find_recipe
-from trainer.runs import write_text, writing
+from trainer.runs import Run, write_text, writing
 from trainer.saved import load_network
 from trainer.scores import Scores, score
 from trainer.scores_picture import draw_calibration, draw_confusion
 from trainer.splits import Split
 from trainer.trained import Trained
 
-__all__ = ["Scores", "evaluate", "score", "score_parts"]
+__all__ = ["Scores", "evaluate", "score", "score_parts", "write_scores"]
 
 CONFUSION_PICTURE, CALIBRATION_PICTURE = "confusion.png", "calibration.png"
 """Names in the run folder."""
@@ -34,11 +34,19 @@ def evaluate(trained: Trained, at_most: int | None = None) -> dict[str, Scores]:
     at_most = at_most or find_recipe(request.network, request.recipe).scored
     labelled = LabelledSection.of(prepared.section, prepared.amplitude_clip, prepared.placed)
     scores = score_parts(load_network(trained.run), labelled, prepared.split, at_most)
-    write_text(trained.run.scores, json.dumps({part: asdict(s) for part, s in scores.items()}, indent=2))
+    write_scores(trained.run, scores)
     for path, draw in zip(written(trained)[1:], (draw_confusion, draw_calibration), strict=True):
         with writing(path) as temporary:
             draw(scores, trained.title).savefig(temporary, dpi=100)
     return scores
+
+
+def write_scores(run: Run, scores: dict[str, Scores]) -> None:
+    """Write scores.json into the run folder.
+
+    Raises OutputError: the folder takes no more.
+    """
+    write_text(run.scores, json.dumps({part: asdict(s) for part, s in scores.items()}, indent=2))
 
 
 def written(trained: Trained) -> tuple[Path, ...]:

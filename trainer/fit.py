@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +22,13 @@ from infer.card import ModelCard
 from infer.errors import Cancelled, OptionError
 from infer.facies import FACIES_COLOURS, FACIES_NAMES
 from trainer.dataset import LabelledSection, PatchBatches, TrainingBatches, some_of
-from trainer.evaluate import score_parts
+from trainer.evaluate import score_parts, write_scores
 from trainer.networks import find_network
 from trainer.progress import EpochLines
 from trainer.recipes import Recipe, find_recipe
 from trainer.request import FitRequest, Prepared
 from trainer.runs import Run, RunSettings, write_text, writing
-from trainer.saved import load_checkpoint, load_network
+from trainer.saved import load_checkpoint, load_network, worth_compiling
 from trainer.scores import Scores
 
 
@@ -74,7 +72,7 @@ def _train_and_score(prepared: Prepared, run: Run, say: Callable[[str], None], l
     say(f"Trained in {time.perf_counter() - started:.0f} s. Scoring.")
 
     scores = score_parts(model, labelled, prepared.split, recipe.scored)
-    write_text(run.scores, json.dumps({part: asdict(s) for part, s in scores.items()}, indent=2))
+    write_scores(run, scores)
     run.write_card(_card(prepared, run, recipe, scores, model))
     for path in run.checkpoints():  # nothing to go on with any more
         path.unlink()
@@ -144,9 +142,7 @@ def _has_bfloat16() -> bool:
 def _new(prepared: Prepared, optimizer: Any) -> keras.Model:
     request = prepared.request
     model = find_network(request.network).built(request.patch_size, request.initial_weights)
-    # Compiling with XLA takes minutes on a CPU and makes convolutions slower there.
-    compiled = bool(tf.config.list_physical_devices("GPU"))
-    model.compile(optimizer, loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=compiled)
+    model.compile(optimizer, loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=worth_compiling())
     return model
 
 

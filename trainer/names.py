@@ -9,6 +9,8 @@ from infer.errors import OptionError, OutputError
 NETWORK_NAMES = ("waldeland", "vgg16", "resnet50")
 PRETRAINED = ("vgg16", "resnet50")
 """Those that start from ImageNet weights."""
+PATCH_SIZE = 64
+"""By default."""
 SMALLEST_PATCH = {"waldeland": 8, "vgg16": 32, "resnet50": 32}
 """Below it nothing is left of a patch after the network's strides, or Keras refuses."""
 RECIPE_NAMES = ("default", "paper")

@@ -11,7 +11,7 @@ from keras import layers
 
 from infer.errors import OptionError
 from infer.facies import FACIES_NAMES
-from trainer.names import check_network, check_patch_size
+from trainer.names import PATCH_SIZE, check_network, check_patch_size
 
 MOMENTUM = 0.9
 """Of normalisation's moving averages. Keras' 0.99 lags hundreds of batches behind the weights: on 4,000 training picks,
@@ -34,16 +34,14 @@ class Network:
     name: str
     summary: str
     build: Callable[[int, int, str], keras.Model]  # (patch_size, facies, weights) -> the network
-    patch_size: int = 64  # by default
 
-    def built(self, patch_size: int | None = None, weights: str = RANDOM) -> keras.Model:
+    def built(self, patch_size: int = PATCH_SIZE, weights: str = RANDOM) -> keras.Model:
         """A new network for the facies of the table.
 
         weights: `imagenet`, `random`, or a Keras file of the convolutions' weights; only `random` for waldeland.
 
         Raises OptionError: the patches are too small, or the weights cannot be had.
         """
-        patch_size = patch_size or self.patch_size
         check_patch_size(self.name, patch_size)
         return self.build(patch_size, len(FACIES_NAMES), weights)
 

@@ -40,11 +40,13 @@ def _adam(_batches: int) -> Any:
     return keras.optimizers.Adam(learning_rate=1e-3, beta_1=0.9, beta_2=0.999)
 
 
-def _falling_adam(learning_rate: float) -> Callable[[int], Any]:
-    def optimizer(batches: int) -> Any:
-        return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, batches))
+def _falling(optimizer: Callable[..., Any], learning_rate: float, **settings: Any) -> Callable[[int], Any]:
+    """The optimizer with a learning rate that falls to 0 as a cosine does."""
 
-    return optimizer
+    def of_batches(batches: int) -> Any:
+        return optimizer(keras.optimizers.schedules.CosineDecay(learning_rate, batches), **settings)
+
+    return of_batches
 
 
 def _papers_sgd(_batches: int) -> Any:
@@ -53,17 +55,9 @@ def _papers_sgd(_batches: int) -> Any:
     return keras.optimizers.SGD(falling, momentum=0.9, nesterov=True)
 
 
-def _falling_sgd(learning_rate: float) -> Callable[[int], Any]:
-    def optimizer(batches: int) -> Any:
-        falling = keras.optimizers.schedules.CosineDecay(learning_rate, batches)
-        return keras.optimizers.SGD(falling, momentum=0.9, nesterov=True)
-
-    return optimizer
-
-
 _WALDELAND = Recipe(
     "Adam 1e-3 falling to 0; gain, mirror, mix",
-    _falling_adam(1e-3),
+    _falling(keras.optimizers.Adam, 1e-3),
     batch_size=256,
     epochs=20,
     patience=20,
@@ -71,7 +65,7 @@ _WALDELAND = Recipe(
 )
 _FINE_TUNED = Recipe(
     "SGD 3e-3 falling to 0, Nesterov 0.9; gain, mirror, mix",
-    _falling_sgd(3e-3),
+    _falling(keras.optimizers.SGD, 3e-3, momentum=0.9, nesterov=True),
     batch_size=32,
     epochs=6,
     patience=6,

@@ -14,6 +14,7 @@ from infer.facies import FACIES_NAMES
 from infer.section import Section
 from infer.survey import open_survey
 from trainer.names import (
+    PATCH_SIZE,
     PRETRAINED,
     check_model_name,
     check_network,
@@ -24,8 +25,6 @@ from trainer.names import (
 from trainer.pick_sources import pick_files, sha256
 from trainer.picks import PicksError, PlacedPicks, read_line_picks
 from trainer.splits import SPLITS, Split
-
-PATCH_SIZE = 64
 
 
 @dataclass(frozen=True)

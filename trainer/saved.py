@@ -17,9 +17,13 @@ def load_network(run: Run) -> keras.Model:
     Raises RunError: it cannot be read.
     """
     model = _read(run.model, to_train=False)
-    # A network that was not compiled would predict with XLA, which takes minutes to start on a CPU and is slower there.
-    model.jit_compile = bool(tf.config.list_physical_devices("GPU"))
+    model.jit_compile = worth_compiling()  # Keras would, always
     return model
+
+
+def worth_compiling() -> bool:
+    """Whether XLA pays: on a CPU it takes minutes to start, and convolutions are slower then."""
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def load_checkpoint(run: Run) -> keras.Model:
