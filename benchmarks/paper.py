@@ -34,11 +34,12 @@ def main() -> None:
         for split in SPLITS:
             fit(network, split, asked)
     print(describe_machine())
-    print(f"{'':<10} {'':<9}{'train':>16}{'test':>16}{'patches':>11}{'training':>10}  starts from")
-    print(f"{'network':<10} {'split':<9}{'loss':>8}{'accuracy':>8}{'loss':>8}{'accuracy':>8}{'seen':>11}{'took':>10}")
+    print(f"{'':<20}{'train':>18}{'test':>18}{'patches':>12}{'training':>11}")
+    columns = "".join(f"{'loss':>8}{'accuracy':>10}" for _ in ("train", "test"))
+    print(f"{'network':<11}{'split':<9}{columns}{'seen':>12}{'took':>11}  starts from")
     for network in asked.only:
         loss, accuracy, test_loss, test_accuracy = PAPER[network]
-        print(f"{network:<10} {'paper':<9}{loss:>8.3f}{accuracy:>8.1%}{test_loss:>8.3f}{test_accuracy:>8.1%}")
+        print(f"{network:<10} {'paper':<9}{loss:>8.3f}{accuracy:>10.1%}{test_loss:>8.3f}{test_accuracy:>10.1%}")
         for split in SPLITS:
             print(row(network, split, asked.runs / f"{network}-{split}"))
 
@@ -73,9 +74,11 @@ def row(network: str, split: str, run: Path) -> str:
         epochs = list(csv.DictReader(file))
     scores, training = card["scores"], card["training"]
     minutes = sum(float(epoch["seconds"]) for epoch in epochs) / 60
-    numbers = "".join(f"{scores[f'{part}_loss']:>8.3f}{scores[f'{part}_accuracy']:>8.2%}" for part in ("train", "test"))
+    numbers = "".join(
+        f"{scores[f'{part}_loss']:>8.3f}{scores[f'{part}_accuracy']:>10.2%}" for part in ("train", "test")
+    )
     start = training["initial_weights"].split(",")[0]
-    return f"{network:<10} {split:<9}{numbers}{training['patches']:>11,}{minutes:>6.1f} min  {start}"
+    return f"{network:<10} {split:<9}{numbers}{training['patches']:>12,}{minutes:>7.1f} min  {start}"
 
 
 if __name__ == "__main__":
