@@ -92,7 +92,7 @@ def slice_(
     quiet: Quiet = False,
 ) -> None:
     """Classify every sample of one line and write its facies."""
-    kind, number = _one_line(inline, crossline)
+    kind, number = one_line(inline, crossline)
     outputs = out or [Path(f"{cube.stem}_{kind}_{number}.png")]
 
     from infer import classify, load_model, open_survey, write
@@ -225,7 +225,11 @@ def run(commands: typer.Typer) -> None:
         raise
 
 
-def _one_line(inline: int | None, crossline: int | None) -> tuple[LineKind, int]:
+def one_line(inline: int | None, crossline: int | None) -> tuple[LineKind, int]:
+    """The line that was asked for.
+
+    Raises OptionError: none was, or two.
+    """
     if inline is not None and crossline is None:
         return "inline", inline
     if crossline is not None and inline is None:

@@ -49,11 +49,11 @@ class Section:
         sentences = []
         line, live = f"{self.kind.capitalize()} {self.number}", int(np.count_nonzero(self.live))
         if live < len(self.live) / 2:
-            sentences.append(f"{line} has only {live:,} live traces at {len(self.live):,} places.")
+            traces = "trace" if live == 1 else "traces"
+            sentences.append(f"{line} has only {live:,} live {traces} at {len(self.live):,} places.")
         if self.silenced:
-            sentences.append(
-                f"{line} has {self.silenced:,} samples that are no amplitudes (NaN, infinite, 1e30): taken as silence."
-            )
+            are_none = "sample that is no amplitude" if self.silenced == 1 else "samples that are no amplitudes"
+            sentences.append(f"{line} has {self.silenced:,} {are_none} (NaN, infinite, 1e30): taken as silence.")
         return tuple(sentences)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
+from infer.cli import one_line
 from infer.cli import run as run_commands
 from infer.errors import DependencyError, OptionError
+from trainer.names import NETWORK_NAMES, PATCH_SIZE, check_patch_size
 
 app = typer.Typer(
     help="Train patch classifiers on one labelled line and export them for `infer`.",
@@ -52,6 +55,9 @@ Legend = Annotated[
         help="What a painted picture's colours are, in rows: #rrggbb facies. [default: the .legend beside it]",
     ),
 ]
+PaintedSurvey = Annotated[Path, typer.Argument(metavar="CUBE", help="The survey's SEG-Y file.", show_default=False)]
+Inline = Annotated[int | None, typer.Option(metavar="N", help="Draw the inline with this number.")]
+Crossline = Annotated[int | None, typer.Option(metavar="N", help="Draw the crossline with this number.")]
 PicksPicture = Annotated[
     Path | None, typer.Option("--out", metavar="PICTURE.png", help="[default: picks_LINE.png in this folder]")
 ]
@@ -108,11 +114,17 @@ RunFolders = Annotated[
 Scored = Annotated[
     int | None,
     typer.Option(
-        "--patches", min=1, metavar="N", help="Picks of each part, at most. [default: the recipe's]", show_default=False
+        "--patches",
+        min=1,
+        metavar="N",
+        help="Picks of each part, at most; nothing is written then. [default: the recipe's]",
+        show_default=False,
     ),
 ]
 
 _Value = TypeVar("_Value")
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 _NEEDED = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "matplotlib", "rich")
 
@@ -126,7 +138,7 @@ def fit(
     split: SplitName = "blocked",
     recipe: RecipeName = "default",
     epochs: Epochs = None,
-    patch_size: PatchSize = 64,
+    patch_size: PatchSize = PATCH_SIZE,
     weights: Weights = "",
     seed: Seed = 2018,
     run: NewRun = None,
@@ -144,13 +156,14 @@ def fit(
     from trainer.shelf import export_command
 
     say = _silence if quiet else _say
+    unfinished = None
     # What can be refused is refused before the seconds that TensorFlow takes to start.
     if resume:
         if picks or legend or epochs or weights or name or survey_name or licence:
             raise OptionError("A run goes on as it was asked for: beside --resume, give --run and --survey at most.")
-        folder = find_unfinished_run(network, run)
-        say(f"Going on with {folder.folder} after epoch {folder.epochs_done()}.")
-        prepared = prepare_again(folder, survey, say)
+        unfinished = find_unfinished_run(network, run)
+        say(f"Going on with {unfinished.folder} after epoch {unfinished.epochs_done()}.")
+        prepared = prepare_again(unfinished, survey, say)
     else:
         check_vacant(run)
         request = FitRequest(
@@ -170,17 +183,18 @@ def fit(
             weights,
         )
         prepared = prepare(request, say)
-        folder = new_run(network, run)
     _start_tensorflow()
     from trainer.fit import fit as fit_network
 
-    done = fit_network(prepared, folder, say, live=not quiet)
+    done = fit_network(prepared, unfinished or new_run(network, run), say, live=not quiet)
     say(f"The run is in {done.folder}. To export it: `{export_command(network, done.folder, prepared.request.name)}`")
 
 
 @app.command()
-def networks(patch_size: PatchSize = 64) -> None:
+def networks(patch_size: PatchSize = PATCH_SIZE) -> None:
     """List the networks: input, parameters, how many of them are trained, and how."""
+    for name in NETWORK_NAMES:
+        check_patch_size(name, patch_size)
     _check_installed()
     _start_tensorflow()
     from trainer.networks import NETWORKS
@@ -241,6 +255,9 @@ def evaluate(runs: RunFolders, survey: MovedSurvey = None, patches: Scored = Non
         _say(f"Scoring {trained.title}.")
         scores.append(evaluate_run(trained, patches))
     print(report(found, scores))
+    if patches:
+        print("Wrote nothing: with --patches, the scores in a run folder stay as they are.")
+        return
     for trained in found:
         print(f"Wrote {', '.join(str(path) for path in written(trained))}")
 
@@ -266,6 +283,23 @@ def picks_(picks: PickSources, survey: Survey, legend: Legend = None, out: Picks
         print(f"Warning: {sentence}", file=sys.stderr)
     draw_picks(picture, section, placed, opened.amplitude_clip, survey.stem)
     print(f"Wrote {picture}")
+
+
+@app.command()
+def canvas(survey: PaintedSurvey, inline: Inline = None, crossline: Crossline = None) -> None:
+    """Draw a line in grey to paint picks on, a pixel a sample, and write down the colours to paint with."""
+    _check_installed(["matplotlib"])
+    from infer.survey import open_survey
+    from trainer.canvas import write_canvas
+
+    line = one_line(inline, crossline)
+    opened = open_survey(survey)
+    section = opened.read_line(*line)
+    for sentence in (*opened.warnings, *section.warnings):
+        print(f"Warning: {sentence}", file=sys.stderr)
+    picture, legend = write_canvas(section, opened.amplitude_clip)
+    print(f"Wrote {picture} to paint on, with a hard brush in the colours of {legend}")
+    print(f"Next: trainer picks {picture} --survey {survey}")
 
 
 def main() -> None:
@@ -298,12 +332,22 @@ def _check_installed(needed: Iterable[str] = _NEEDED) -> None:
 
 
 def _start_tensorflow() -> None:
-    """Import TensorFlow without its chatter."""
+    """Import TensorFlow without its chatter, and at its best on a CPU."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # by itself only on processors with AVX-512
+    _keep_memory()
     with _quiet_stderr():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
+
+
+def _keep_memory() -> None:
+    """Have glibc keep what is freed: every step takes as much again, and fresh pages cost as long as the arithmetic."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextmanager

@@ -26,19 +26,25 @@ CONFUSION_PICTURE, CALIBRATION_PICTURE = "confusion.png", "calibration.png"
 def evaluate(trained: Trained, at_most: int | None = None) -> dict[str, Scores]:
     """Score the run's network on train, validation and test; write scores.json and two pictures into its folder.
 
-    at_most: how many picks of each part to score, spread evenly over it; as many as the recipe scores by default.
+    at_most: how many picks of each part to score, spread evenly over it, and nothing is written then: what the folder
+    holds are the scores of as many as the recipe scores, which is the default.
 
     Raises RunError: the network cannot be read. OutputError: the folder takes no more.
     """
     request, prepared = trained.request, trained.prepared
-    at_most = at_most or find_recipe(request.network, request.recipe).scored
     labelled = LabelledSection.of(prepared.section, prepared.amplitude_clip, prepared.placed)
-    scores = score_parts(load_network(trained.run), labelled, prepared.split, at_most)
+    scored = at_most or find_recipe(request.network, request.recipe).scored
+    scores = score_parts(load_network(trained.run), labelled, prepared.split, scored)
+    if at_most is None:
+        _write(trained, scores)
+    return scores
+
+
+def _write(trained: Trained, scores: dict[str, Scores]) -> None:
     write_scores(trained.run, scores)
     for path, draw in zip(written(trained)[1:], (draw_confusion, draw_calibration), strict=True):
         with writing(path) as temporary:
             draw(scores, trained.title).savefig(temporary, dpi=100)
-    return scores
 
 
 def write_scores(run: Run, scores: dict[str, Scores]) -> None:
@@ -50,7 +56,7 @@ def write_scores(run: Run, scores: dict[str, Scores]) -> None:
 
 
 def written(trained: Trained) -> tuple[Path, ...]:
-    """The files that `evaluate` writes."""
+    """The files that `evaluate` writes, unless it is told how many picks to score."""
     run = trained.run
     return run.scores, run.folder / CONFUSION_PICTURE, run.folder / CALIBRATION_PICTURE
 

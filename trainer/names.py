@@ -49,6 +49,8 @@ def check_model_name(name: str) -> None:
     """Raise OutputError where `name` cannot be that of a model's file."""
     if not name or Path(name).name != name:
         raise OutputError(f"A model's name is the name of its file, without folders, and '{name}' is not.")
+    if name.lower().endswith(".onnx"):
+        raise OutputError(f"A model's name is that of its file without .onnx: '{name[:-5]}' in place of '{name}'.")
 
 
 def _check_known(what: str, name: str, known: tuple[str, ...]) -> None:

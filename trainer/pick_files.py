@@ -160,11 +160,14 @@ def read_rows(path: Path, what: str) -> list[str]:
     Raises PicksError: there is no such file, called a `what`, or it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except FileNotFoundError as error:
         raise PicksError(f"There is no {what} at {path}.") from error
     except OSError as error:
         raise PicksError(f"{path} cannot be read: {error.strerror}.") from error
+    if "\0" in text:
+        raise PicksError(f"{path.name} is no text in UTF-8, but perhaps in UTF-16: save it in UTF-8.")
+    return text.split("\n")
 
 
 def _content(row: str) -> str:
@@ -187,8 +190,15 @@ def _first_fault(source: str, rows: list[str], form: _Form) -> str:
             continue
         if form.ends_in_facies and form.are_places(values):
             return _no_facies(f"Row {number} of {source}", content.split()[-1])
-        return f"Row {number} of {source} is not a pick: expected `{form.columns}`, found `{shortened(content)}`."
+        found = f"expected `{form.columns}`, found `{shortened(content)}`.{_hint(content)}"
+        return f"Row {number} of {source} is not a pick: {found}"
     return f"{source} cannot be read as picks. Each row of a picks file is `{form.columns}`."
+
+
+def _hint(content: str) -> str:
+    separators = " Columns are parted by white space, and decimals by a point." if re.search("[,;]", content) else ""
+    names = "" if re.search("[0-9]", content) else " A row that names the columns has to begin with a #."
+    return separators + names
 
 
 def _no_facies(row: str, found: str) -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from infer.card import ModelCard
-from infer.errors import InferError, OutputError, SurveyNotFoundError
+from infer.errors import InferError, LineNotFoundError, OutputError, SurveyNotFoundError
 from infer.files import replacing
 from infer.section import LineKind
 from trainer.names import check_network
+from trainer.pick_files import PicksError
+from trainer.pick_sources import sha256
 from trainer.request import FitRequest, Prepared, prepare
 
 RUNS = Path("runs")
@@ -104,14 +106,9 @@ class Run:
         return self._settings.is_file()
 
     @property
-    def started_ns(self) -> int:
-        """When it was asked for."""
-        return self._settings.stat().st_mtime_ns
-
-    @property
-    def finished_ns(self) -> int:
-        """When the training came to its end: the card's time."""
-        return self._card.stat().st_mtime_ns
+    def since_ns(self) -> int:
+        """When the training came to its end; when it was asked for if it did not."""
+        return (self._card if self.finished else self._settings).stat().st_mtime_ns
 
     def write_settings(self, settings: RunSettings) -> None:
         """Write what the run was asked for."""
@@ -205,22 +202,14 @@ def find_unfinished_run(network: str, folder: Path | None) -> Run:
     Raises OptionError: there is no such network. RunError: there is no such run, or it is finished.
     """
     check_network(network)
-    if folder is None:
-        unfinished = [run for run in map(Run, RUNS.glob("*")) if not run.finished and _is_of(run, network)]
-        if not unfinished:
-            raise RunError(f"There is no unfinished run of {network} under {RUNS}/ to go on with.")
-        return max(unfinished, key=lambda run: (run.started_ns, run.folder.name))
-    run = Run(folder)
+    run = Run(folder) if folder else _newest_run(network, finished=False)
+    if run is None:
+        raise RunError(f"There is no unfinished run of {network} under {RUNS}/ to go on with.")
     if not run.asked:
         raise RunError(f"{folder} is no run folder: `trainer fit` makes them, under {RUNS}/ unless told otherwise.")
     if run.finished:
         raise RunError(f"{folder} holds a finished run: there is nothing to go on with.")
-    fitted = run.read_settings().request.network
-    if fitted != network:
-        raise RunError(
-            f"{folder} is a run of {fitted}, not of {network}. To go on with it: "
-            f"`trainer fit {fitted} --run {folder} --resume`."
-        )
+    _check_is_of(network, run, "To go on with it: `trainer fit {0} --run {1} --resume`.")
     return run
 
 
@@ -229,21 +218,25 @@ def prepare_again(run: Run, survey: Path | None = None, say: Callable[[str], Non
 
     survey: where the survey is, if it has moved since.
 
-    Raises RunError: the picks are not what they were. SurveyNotFoundError, with how to say where the survey is. And
-    what `prepare` raises.
+    Raises RunError: the picks are not what they were, or do not lie on the survey. SurveyNotFoundError, with how to say
+    where the survey is. And what `prepare` raises.
     """
     settings = run.read_settings()
     request = replace(settings.request, survey=survey or settings.request.survey)
+    if sha256(request.picks, request.legend) != settings.picks_sha256:
+        raise RunError(f"The picks have changed since {run.folder} was trained on them: fit the network again.")
     try:
-        prepared = prepare(request, say, weights_needed=not run.model.is_file())
+        return prepare(request, say, weights_needed=not run.model.is_file())
     except SurveyNotFoundError as error:
         raise SurveyNotFoundError(
             f"The survey that {run.folder} was trained on is not at {request.survey} any more. Say where it is with "
             "`--survey CUBE.sgy`."
         ) from error
-    if prepared.picks_sha256 != settings.picks_sha256:
-        raise RunError(f"The picks have changed since {run.folder} was trained on them: fit the network again.")
-    return prepared
+    except (LineNotFoundError, PicksError) as error:  # on their own survey these picks were trained on
+        raise RunError(
+            f"{request.survey} is not the survey that {run.folder} was trained on: the picks do not lie on it. Say "
+            "where that survey is with `--survey CUBE.sgy`."
+        ) from error
 
 
 def find_run(network: str, folder: Path | None) -> Run:
@@ -253,36 +246,38 @@ def find_run(network: str, folder: Path | None) -> Run:
     """
     check_network(network)
     try:
-        return _run_in(network, folder) if folder else _newest_run(network)
+        run = Run(folder) if folder else _newest_run(network, finished=True)
+        if run is None or not run.finished:
+            raise RunError(_no_finished_run(network, folder))
     except OSError as error:
         raise RunError(f"{folder or RUNS} cannot be read: {error.strerror}.") from error
-
-
-def _run_in(network: str, folder: Path) -> Run:
-    run = Run(folder)
-    if not run.finished:
-        raise RunError(f"{folder} holds no finished run. {_how_to_fit(network)}")
-    fitted = run.read_settings().request.network
-    if fitted != network:
-        raise RunError(
-            f"{folder} is a run of {fitted}, not of {network}. To export it: `trainer export {fitted} --run {folder}`."
-        )
+    _check_is_of(network, run, "To export it: `trainer export {0} --run {1}`.")
     return run
 
 
-def _newest_run(network: str) -> Run:
-    finished = [run for run in map(Run, RUNS.glob("*")) if run.finished and _is_of(run, network)]
-    if not finished:
-        raise RunError(f"There is no finished run of {network} under {RUNS}/. {_how_to_fit(network)}")
-    return max(finished, key=lambda run: (run.finished_ns, run.folder.name))
+def _newest_run(network: str, *, finished: bool) -> Run | None:
+    runs = [run for run in map(Run, RUNS.glob("*")) if run.finished == finished and _is_of(network, run)]
+    return max(runs, key=lambda run: (run.since_ns, run.folder.name), default=None)
 
 
-def _is_of(run: Run, network: str) -> bool:
+def _is_of(network: str, run: Run) -> bool:
     try:
         return run.read_settings().request.network == network
     except RunError:
         return False
 
 
-def _how_to_fit(network: str) -> str:
-    return f"Run this first: `trainer fit {network} --survey CUBE.sgy --picks PICKS.ixz`."
+def _check_is_of(network: str, run: Run, what_to_do: str) -> None:
+    fitted = run.read_settings().request.network
+    if fitted != network:
+        raise RunError(f"{run.folder} is a run of {fitted}, not of {network}. {what_to_do.format(fitted, run.folder)}")
+
+
+def _no_finished_run(network: str, folder: Path | None) -> str:
+    none = f"{folder} holds no finished run." if folder else f"There is no finished run of {network} under {RUNS}/."
+    unfinished = Run(folder) if folder else _newest_run(network, finished=False)
+    fit = f"`trainer fit {network} --survey CUBE.sgy --picks PICKS.ixz`"
+    if unfinished and _is_of(network, unfinished):
+        resume = f"`trainer fit {network} --run {unfinished.folder} --resume`"
+        return f"{none} If the training in {unfinished.folder} was stopped, go on: {resume}. Or fit anew: {fit}."
+    return f"{none} Run this first: {fit}."

@@ -13,7 +13,7 @@ from trainer.scores import CALIBRATION_BINS, Scores
 
 _DRAWN = ("train", "test")
 _DARK = 0.55  # from this share on, a cell's text is white
-_INK, _BLUE, _RED = "#222222", "#4477aa", "#cc3311"
+_INK, _PALE_BLUE, _RED = "#222222", "#99bbdd", "#cc3311"
 
 
 def draw_confusion(scores: dict[str, Scores], title: str) -> Figure:
@@ -81,9 +81,10 @@ def draw_calibration(scores: dict[str, Scores], title: str) -> Figure:
 
 def _draw_reliability(axes: Axes, scores: Scores) -> None:
     middle, right, said = _columns(scores, "accuracy", "confidence")
-    width = 100 / CALIBRATION_BINS
-    axes.bar(middle, right, width, color=_BLUE, edgecolor="white", label="right")
-    axes.bar(middle, said - right, width * 0.5, right, color=_RED, alpha=0.35, label="gap to what the network says")
+    half = 50 / CALIBRATION_BINS
+    axes.bar(middle, right, 2 * half, color=_PALE_BLUE, edgecolor="white", label="right")
+    axes.vlines(middle, right, said, color=_RED, linewidth=1)
+    axes.hlines(said, middle - half, middle + half, color=_RED, linewidth=3, label="what the network says")
     axes.plot([0, 100], [0, 100], "--", color=_INK, linewidth=1, label="as it should be")
     axes.set(xlim=(0, 100), ylim=(0, 100))
     axes.set_axisbelow(True)

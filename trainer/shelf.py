@@ -18,13 +18,15 @@ def place_for(card: ModelCard, out: Path, *, replace: bool = False) -> Path:
 
     A model with the same weights in the same precision is replaced; another one only with `replace`.
 
-    Raises OutputError: the name is none for a file, the folder cannot be made, or another model is in the way.
+    Raises OutputError: the name is none for a model, the folder cannot be made, or another model is in the way.
     """
     check_model_name(card.name)
     path = _file(out, card.name)
     try:
         out.mkdir(parents=True, exist_ok=True)
         taken = path.exists()
+    except FileExistsError as error:
+        raise OutputError(f"{out} is a file, and a model goes into a folder: give one with `--out DIR`.") from error
     except OSError as error:
         raise OutputError(f"Cannot write to {out}: {error.strerror}.") from error
     there = _card_of_same_weights(path, card.weights_sha256) if taken and not replace else card

@@ -6,6 +6,7 @@ import os
 import pickle
 import shlex
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -406,7 +407,13 @@ def test_many_lines_need_no_dense_grid(build_segy):
     places = [(n * 10 + n % 2, n * 10 + n % 2) for n in range(300)]
     survey = open_survey(build_segy(places, reflections(300, 30)))
     assert survey.n_missing == 2992**2 - 300
-    assert survey.read_inline(1240).live.sum() == 1
+    section = survey.read_inline(1240)
+    assert section.live.sum() == 1
+    assert section.warnings == ("Inline 1240 has only 1 live trace at 2,992 places.",)
+    assert replace(section, live=np.zeros_like(section.live), silenced=1).warnings == (
+        "Inline 1240 has only 0 live traces at 2,992 places.",
+        "Inline 1240 has 1 sample that is no amplitude (NaN, infinite, 1e30): taken as silence.",
+    )
 
 
 def test_line_ranges():

@@ -29,10 +29,11 @@ from trainer.request import FitRequest, prepare
 from trainer.runs import Run, RunError, RunSettings
 from trainer.saved import load_network
 from trainer.scores import CalibrationBin, calibrate
+from trainer.scores_picture import draw_calibration
 from trainer.scores_tables import calibration_sentence, facies_table, parts_table, report
 from trainer.trained import find_trained
 
-from ..conftest import ROOT
+from ..conftest import ROOT, grid, segy_bytes
 
 ON_THIS_LINE = (
     "Nearly every test pick touches a training pick: these scores say how well the network knows this line, not how "
@@ -133,6 +134,18 @@ def test_the_tables_against_hand_work() -> None:
     )
 
 
+def test_no_colour_of_the_calibration_hides_under_another() -> None:
+    rng = np.random.default_rng(0)
+    scores = score(rng.dirichlet([0.3] * 9, 500).astype(np.float32), rng.integers(0, 9, 500).astype(np.int8))
+    reliability, *_ = draw_calibration({"train": scores, "test": scores}, "a title").axes
+    assert {bar.get_alpha() for bar in reliability.patches} == {None}
+    said = reliability.collections[-1].get_segments()  # the marks over the bars: at the mean probability of each bin
+    assert [mark[0, 1] for mark in said] == pytest.approx([100 * b.confidence for b in scores.calibration])
+    assert [bar.get_height() for bar in reliability.patches] == pytest.approx(
+        [100 * b.accuracy for b in scores.calibration]
+    )
+
+
 def test_runs_are_set_side_by_side(run: Run, tmp_path: Path) -> None:
     other = Path(shutil.copytree(run.folder, tmp_path / "other"))
     (other / "card.json").unlink()
@@ -178,9 +191,27 @@ def test_a_damaged_network_is_said(run: Run, tmp_path: Path) -> None:
     assert str(caught.value) == f"{copy.model} cannot be read: fit the network again."
 
 
-def test_the_command_prints_tables_and_names_its_files(run: Run, tmp_path: Path, tiny_survey: Path) -> None:
+@pytest.mark.parametrize(
+    ("inlines", "crosslines"),
+    [((19, 20, 21), range(900, 960)), ((19, 20, 21), range(358, 418)), ((1, 2, 3), range(60))],
+)
+def test_another_survey_is_said(run: Run, tmp_path: Path, inlines: tuple[int, ...], crosslines: range) -> None:
+    other = tmp_path / "other.sgy"
+    other.write_bytes(segy_bytes(grid(inlines, crosslines), np.ones((180, 50))))
+    with pytest.raises(RunError) as caught:
+        find_trained([run.folder], other)
+    assert str(caught.value) == (
+        f"{other} is not the survey that {run.folder} was trained on: the picks do not lie on it. Say where that "
+        "survey is with `--survey CUBE.sgy`."
+    )
+
+
+def test_the_command_prints_tables_and_keeps_the_scores_of_all_picks(
+    run: Run, tmp_path: Path, tiny_survey: Path
+) -> None:
     moved = tmp_path / "moved.sgy"
     moved.write_bytes(tiny_survey.read_bytes())
+    before = {path: path.read_bytes() for path in run.folder.iterdir()}
     code = "from trainer.cli import main; main()"
     asked = [sys.executable, "-c", code, "evaluate", str(run.folder), "--survey", str(moved), "--patches", "50"]
     done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -191,8 +222,11 @@ def test_the_command_prints_tables_and_names_its_files(run: Run, tmp_path: Path,
     assert [re.split(" +", line)[:2] for line in lines[5:8]] == [["train", "50"], ["validation", "45"], ["test", "50"]]
     assert lines[9] == "On the test picks:"
     assert ON_THIS_LINE in lines
+    assert lines[-1] == "Wrote nothing: with --patches, the scores in a run folder stay as they are."
+    assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+    done = subprocess.run(asked[:-2], cwd=tmp_path, capture_output=True, text=True, check=False)
     files = ", ".join(str(run.folder / name) for name in ("scores.json", "confusion.png", "calibration.png"))
-    assert lines[-1] == f"Wrote {files}"
+    assert done.stdout.splitlines()[-1] == f"Wrote {files}"
 
 
 def test_what_cannot_be_evaluated_is_said_without_tensorflow(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from trainer.fit import History, KeepBest, epochs_since_better, fit
 from trainer.graph import ExportError, fold_normalisation, to_onnx
 from trainer.names import NETWORK_NAMES
 from trainer.networks import NETWORKS, find_network
+from trainer.pick_sources import sha256
 from trainer.picks import PicksError
 from trainer.request import FitRequest, prepare
 from trainer.runs import (
@@ -229,6 +230,22 @@ def test_ctrl_c_says_what_is_kept(
     assert sorted(path.name for path in folder.iterdir()) == kept
 
 
+def test_ctrl_c_while_tensorflow_starts_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_start_tensorflow", interrupt)
+    monkeypatch.chdir(tmp_path)
+    given = ("--survey", str(tiny_survey), "--picks", str(tiny_picks), "--split", "random")
+    monkeypatch.setattr(sys, "argv", ["trainer", "fit", "waldeland", *given])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("raised", "sentence"),
     [
@@ -279,7 +296,16 @@ def test_what_is_cheap_is_checked_without_tensorflow(tmp_path: Path, tiny_survey
         (*good, "--run", "file"): "file cannot be a run folder: Not a directory.",
         (*good, "--name", "a/b"): "A model's name is the name of its file, without folders, and 'a/b' is not.",
         ("export", "nope"): "There is no network 'nope'. There are: waldeland, vgg16, resnet50.",
-        ("export", "waldeland", "--out", "file"): "Cannot write to file: File exists.",
+        (*good, "--name", "a.onnx"): "A model's name is that of its file without .onnx: 'a' in place of 'a.onnx'.",
+        ("export", "waldeland", "--name", "a.ONNX"): (
+            "A model's name is that of its file without .onnx: 'a' in place of 'a.ONNX'."
+        ),
+        ("export", "waldeland", "--out", "file"): (
+            "file is a file, and a model goes into a folder: give one with `--out DIR`."
+        ),
+        ("export", "waldeland", "--out", "file/in"): "Cannot write to file/in: Not a directory.",
+        ("networks", "--patch-size", "0"): "waldeland takes patches of 8 samples and more, not of 0.",
+        ("networks", "--patch-size", "20"): "vgg16 takes patches of 32 samples and more, not of 20.",
         ("export", "waldeland"): (
             "There is another model at exported/waldeland.onnx, and it stays as it is. Give the new one a name of its "
             "own with `--name OTHER`, or put it in the place of the old one with `--replace`."
@@ -303,7 +329,9 @@ def test_a_name_with_folders_and_an_occupied_place_are_refused(run: Run, tmp_pat
     (tmp_path / "file").touch()
     with pytest.raises(OutputError) as caught:
         export("waldeland", run.folder, tmp_path / "file")
-    assert str(caught.value) == f"Cannot write to {tmp_path / 'file'}: File exists."
+    assert str(caught.value) == (
+        f"{tmp_path / 'file'} is a file, and a model goes into a folder: give one with `--out DIR`."
+    )
 
 
 def test_folding_keeps_what_cannot_be_folded() -> None:
@@ -422,10 +450,12 @@ def test_what_cannot_be_gone_on_with(
     moved = tmp_path / "picks.ixz"
     moved.write_bytes(tiny_picks.read_bytes())
     unfinished = new_run("waldeland", Path("runs/b"))
-    unfinished.write_settings(RunSettings(asked(tiny_survey, moved), "inline", 20, "another"))
+    settings = RunSettings(asked(tiny_survey, moved), "inline", 20, "another")
+    unfinished.write_settings(settings)
     with pytest.raises(RunError) as caught:
         prepare_again(unfinished)
     assert str(caught.value) == "The picks have changed since runs/b was trained on them: fit the network again."
+    unfinished.write_settings(replace(settings, picks_sha256=sha256([moved])))
     with pytest.raises(SurveyNotFoundError) as gone:
         prepare_again(unfinished, Path("gone.sgy"))
     assert str(gone.value) == (
@@ -443,6 +473,20 @@ def test_export_before_any_run_says_what_to_run_first(tmp_path: Path, monkeypatc
     )
     with pytest.raises(RunError, match=r"^elsewhere holds no finished run\. Run this first: `trainer fit waldeland "):
         find_run("waldeland", Path("elsewhere"))
+    folder = _made_run(Path("runs/a"), finished=False)
+    go_on = (
+        "If the training in runs/a was stopped, go on: `trainer fit waldeland --run runs/a --resume`. "
+        "Or fit anew: `trainer fit waldeland --survey CUBE.sgy --picks PICKS.ixz`."
+    )
+    for given, none in (
+        (None, "There is no finished run of waldeland under runs/"),
+        (folder, "runs/a holds no finished run"),
+    ):
+        with pytest.raises(RunError) as caught:
+            find_run("waldeland", given)
+        assert str(caught.value) == f"{none}. {go_on}"
+    with pytest.raises(RunError, match=r"^runs/a holds no finished run\. Run this first: `trainer fit vgg16 "):
+        find_run("vgg16", folder)
 
 
 def _made_run(folder: Path, network: str = "waldeland", *, finished: bool = True) -> Path:

@@ -320,6 +320,40 @@ def test_the_command_warns_and_takes_a_name(tiny_survey: Path, tmp_path: Path) -
     assert (tmp_path / "drawn.PNG").is_file()
 
 
+@pytest.mark.parametrize("line", ["inline_20", "crossline_310"])
+def test_a_canvas_is_painted_on_and_read_back(tiny_survey: Path, survey: Survey, tmp_path: Path, line: str) -> None:
+    kind, number = line.split("_")
+    done = trainer("canvas", tiny_survey, f"--{kind}", number, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"Wrote {line}.png to paint on, with a hard brush in the colours of {line}.legend\n"
+        f"Next: trainer picks {line}.png --survey {tiny_survey}\nno TensorFlow\n"
+    )
+    canvas = tmp_path / f"{line}.png"
+    pixels = np.rint(imread(canvas) * 255).astype(np.uint8)  # [sample, trace, part]
+    section = survey.read_line("inline" if kind == "inline" else "crossline", int(number))
+    grey = 127.5 * (1 + (section.amplitude / survey.amplitude_clip).clip(-1, 1))
+    np.testing.assert_allclose(pixels[..., :3], np.stack([grey.T] * 3, axis=-1), atol=2)
+    with pytest.raises(PicksError, match=r" has nothing painted on it: all of it is transparent or background\.$"):
+        read_line_picks([canvas], survey)
+    facies = labels()[: section.shape[0]]
+    pixels[facies.T >= 0] = [OWN[int(f)] for f in facies.T[facies.T >= 0]]
+    imsave(canvas, pixels)
+    check_all(read_line_picks([canvas], survey)[1], facies)
+
+    for there, gone in ((f"{line}.png", None), (f"{line}.legend", canvas)):
+        if gone:
+            gone.unlink()
+        before = (tmp_path / there).read_bytes()
+        done = trainer("canvas", tiny_survey, f"--{kind}", number, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"{there} is there already, and stays as it is: move it away, or work in another folder.\n",
+        )
+        assert (tmp_path / there).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [f"{line}.legend"]
+
+
 @pytest.mark.parametrize(
     ("out", "sentence"),
     [

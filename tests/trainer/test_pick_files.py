@@ -79,12 +79,35 @@ def test_points_with_and_without_amplitude(tmp_path: Path) -> None:
         ("20 300 4 5\n20 301 4\n", f"Row 2 of salt.pts is not a pick: expected `{FORMS}`, found `20 301 4`."),
         ("20 300 4 nan\n", f"Row 1 of salt.pts is not a pick: expected `{FORMS}`, found `20 300 4 nan`."),
         ("20.5 300 4\n", f"Row 1 of salt.pts is not a pick: expected `{FORMS}`, found `20.5 300 4`."),
+        (
+            "20,300,4\n",
+            f"Row 1 of salt.pts is not a pick: expected `{FORMS}`, found `20,300,4`. Columns are parted by white "
+            "space, and decimals by a point.",
+        ),
+        (
+            "IL XL TWT\n20 300 4\n",
+            f"Row 1 of salt.pts is not a pick: expected `{FORMS}`, found `IL XL TWT`. A row that names the columns "
+            "has to begin with a #.",
+        ),
+        (
+            "IL;XL;TWT\n20;300;4\n",
+            f"Row 1 of salt.pts is not a pick: expected `{FORMS}`, found `IL;XL;TWT`. Columns are parted by white "
+            "space, and decimals by a point. A row that names the columns has to begin with a #.",
+        ),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(PicksError) as caught:
         read_picks(written(tmp_path / "salt.pts", text))
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_another_encoding_is_said(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "salt.pts").write_text("20 300 4\n", encoding=encoding)
+    with pytest.raises(PicksError) as caught:
+        read_picks(tmp_path / "salt.pts")
+    assert str(caught.value) == "salt.pts is no text in UTF-8, but perhaps in UTF-16: save it in UTF-8."
 
 
 def test_files_of_one_line_are_placed_together(survey: Survey, tmp_path: Path) -> None:
