@@ -13,6 +13,7 @@ from trainer.picks import PicksError, PlacedPicks
 
 TEST_FRACTION = 0.25
 VALIDATION_FRACTION = 0.10
+_MIDDLE = (0.5 - VALIDATION_FRACTION / 2, 0.5 + VALIDATION_FRACTION / 2)
 
 BLOCK = 48
 """Traces in a block. On F3's inline 339 that puts every facies on both sides."""
@@ -79,8 +80,8 @@ def split_blocked(picks: PlacedPicks, seed: int, patch_size: int) -> Split:
     """Blocks of 48 traces; the second and every fourth from there to test, with a guard of half a patch around each.
 
     Picks in a guard are left out: no training patch shows a trace that a test pick lies on. Of every run of training
-    traces, those at its end that hold a tenth of its picks validate. What is scored is ground that the network has not
-    seen, on the same line.
+    traces, those in its middle that hold a tenth of its picks validate. What is scored is ground that the network has
+    not seen, on the same line.
 
     Raises PicksError: too few traces with picks to have some in every part.
     """
@@ -91,7 +92,7 @@ def split_blocked(picks: PlacedPicks, seed: int, patch_size: int) -> Split:
     wide = np.convolve(tested, np.ones(2 * guard + 1))[guard : guard + trace.size] > 0
     test = np.flatnonzero(tested[picks.trace])
     runs = [run for run in _runs(~wide) if run.size]
-    train, validation = _ends_apart(picks, runs)
+    train, validation = _middles_apart(picks, runs)
     if not (test.size and validation.size and train.size):
         raise PicksError(
             f"The picks on {picks.kind} {picks.number} are too few, or on too few traces, to test on blocks of {BLOCK} "
@@ -108,17 +109,20 @@ def _runs(mask: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
     return np.split(where, np.flatnonzero(np.diff(where) > 1) + 1)
 
 
-def _ends_apart(picks: PlacedPicks, runs: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The picks of all runs of traces without those on the last traces of each; and these, a tenth."""
+def _middles_apart(picks: PlacedPicks, runs: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The picks of all runs of traces without those on the middle traces of each; and these, a tenth.
+
+    The ends stay: they are nearest to the test blocks, as labelled lines are to the lines between them.
+    """
     train, validation = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for run in runs:
         inside = np.flatnonzero((picks.trace >= run[0]) & (picks.trace <= run[-1]))  # ordered by trace
         if not inside.size:
             continue
-        first_held_out = picks.trace[inside[int(inside.size * (1 - VALIDATION_FRACTION))]]
-        at_end = picks.trace[inside] >= first_held_out
-        train.append(inside[~at_end])
-        validation.append(inside[at_end])
+        first, last = picks.trace[inside[[int(inside.size * share) for share in _MIDDLE]]]
+        in_middle = (picks.trace[inside] >= first) & (picks.trace[inside] < max(last, first + 1))
+        train.append(inside[~in_middle])
+        validation.append(inside[in_middle])
     return np.concatenate(train), np.concatenate(validation)
 
 
