@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from infer.card import ModelCard
@@ -24,6 +24,7 @@ from infer.facies import FACIES_COLOURS, FACIES_NAMES
 from trainer.dataset import LabelledSection, PatchBatches, TrainingBatches, some_of
 from trainer.evaluate import score_parts, write_scores
 from trainer.networks import find_network
+from trainer.normalisation import Restate
 from trainer.progress import EpochLines
 from trainer.recipes import Recipe, find_recipe
 from trainer.request import FitRequest, Prepared
@@ -100,7 +101,13 @@ def _train(prepared: Prepared, recipe: Recipe, labelled: LabelledSection, run: R
     # The history comes first: it is to be whole also for the epoch that stops the training. The checkpoint comes last:
     # an epoch is done when all of it is kept.
     history = History(run)
-    callbacks = [Draw(train, request.seed), history, KeepBest(run, recipe.patience, history), Checkpoint(run)]
+    callbacks = [
+        Draw(train, request.seed),
+        Restate(train, recipe.restated),
+        history,
+        KeepBest(run, recipe.patience, history),
+        Checkpoint(run),
+    ]
     lines = EpochLines(train.patches)
     try:
         with _bfloat16(recipe.bfloat16):
@@ -262,7 +269,10 @@ def draw_curves(history: np.ndarray[Any, np.dtype[np.float64]]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     loss.set_yscale("log")
-    loss.legend()
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    loss.yaxis.set_major_formatter("{x:g}")
+    loss.yaxis.set_minor_formatter("")
+    figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

@@ -24,6 +24,7 @@ class Recipe:
     per_epoch: int | None = None  # patches; all picks to train on by default
     balanced: bool = False
     augmentation: Augmentation = NO_AUGMENTATION
+    restated: int = 1_024  # patches to measure normalisation's statistics on, before every validation
     validated: int | None = None  # picks of the validation part, at most
     scored: int | None = None  # picks of every part, at most
     bfloat16: bool = False  # where the processor multiplies in it
@@ -62,6 +63,7 @@ _WALDELAND = Recipe(
     epochs=20,
     patience=20,
     augmentation=Augmentation(gain=0.5, mirror=True, mix=1.0),
+    restated=8_192,
 )
 _FINE_TUNED = Recipe(
     "SGD 3e-3 falling to 0, Nesterov 0.9; gain, mirror, mix",
@@ -87,7 +89,7 @@ _FINE_TUNING = {"default": _FINE_TUNED, "paper": _PAPERS_FINE_TUNED}
 RECIPES = {
     "waldeland": {
         "default": _WALDELAND,
-        "paper": Recipe("Adam 1e-3", _adam, batch_size=256, epochs=30, patience=3),
+        "paper": Recipe("Adam 1e-3", _adam, batch_size=256, epochs=30, patience=3, restated=8_192),
     },
     "vgg16": _FINE_TUNING,
     "resnet50": _FINE_TUNING,
