@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from infer.amplitude import check_clip, scale_amplitude
 from infer.errors import ModelError, OptionError
-from infer.patch_engine import Progress, classify_samples
+from infer.patch_engine import classify_samples
 from infer.section import NO_DATA, FaciesSection, Section
 from infer.sessions import Model
+from infer.slice_engine import classify_in_tiles
+from infer.workers import Progress
 
 
 def classify(
@@ -28,19 +30,22 @@ def classify(
 
     amplitude_clip: the survey's (`Survey.amplitude_clip`), in the section's units: one for all lines of a survey.
     stride: classify every stride-th live trace and sample, and interpolate the probabilities between them.
-    batch_size: patches a batch; by default a sound one for the model and the device.
+    batch_size: patches a batch, where patches are what runs; by default a sound one for the model and the device.
     progress: called with samples done and in all, several times a second, in this thread.
-    cancel: set it from anywhere to stop within a batch.
+    cancel: set it from anywhere to stop within a batch or a tile.
 
     Dead traces and holes get no facies (-1) and no probabilities (NaN). Safe to call from several threads at once.
 
     Raises OptionError: a stride, batch size or clip out of its range. Cancelled: `cancel` was set. DeviceError: a batch
-    failed, for want of memory usually. ModelError: the model gives no numbers.
+    or tile failed, for want of memory usually. ModelError: the model gives no numbers.
     """
     check_options(stride, batch_size, amplitude_clip)
     scaled = scale_amplitude(section.amplitude, amplitude_clip)
     traces, samples = _every(stride, section.live), _every(stride, np.ones(section.shape[1], np.bool_))
-    coarse = classify_samples(scaled, traces, samples, model, batch_size, progress, cancel)
+    if model.engine(stride) == "slice":
+        coarse = classify_in_tiles(scaled, traces, samples, model, progress, cancel)
+    else:
+        coarse = classify_samples(scaled, traces, samples, model, batch_size, progress, cancel)
     if not np.isfinite(coarse).all():
         raise ModelError(f"{model.card.name} gives probabilities that are no numbers; its weights must be damaged.")
     live = np.flatnonzero(section.live)

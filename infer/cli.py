@@ -52,8 +52,17 @@ Outputs = Annotated[
     ),
 ]
 DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="What to compute on.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|slice|patch", help="What runs: the slice model or a patch a sample; auto: the quicker one."
+    ),
+]
 Stride = Annotated[
-    int, typer.Option(metavar="K", help="Classify every K-th trace and sample, interpolate between: K² times faster.")
+    int,
+    typer.Option(
+        metavar="K", help="Classify every K-th trace and sample, interpolate between; with patches K² times faster."
+    ),
 ]
 Clip = Annotated[
     float | None,
@@ -84,6 +93,7 @@ def slice_(
     model: ModelName = "waldeland",
     out: Outputs = None,
     device: DeviceName = "auto",
+    engine: EngineName = "auto",
     stride: Stride = 1,
     clip: Clip = None,
     batch_size: BatchSize = None,
@@ -105,11 +115,13 @@ def slice_(
     section = survey.read_line(kind, number)
     if not section.live.any():
         raise LineNotFoundError(f"{kind.capitalize()} {number} of {cube.name} has no live trace to classify.")
-    loaded = load_model(model, device)
+    loaded = load_model(model, device, engine, stride=stride)
     _warn(*survey.warnings, *section.warnings)
     say = _silence if quiet else print
     if loaded.device_reason:
         say(f"On the CPU, since {loaded.device_reason}")
+    if loaded.no_slice_reason:
+        say(f"By patches, since {loaded.no_slice_reason}")
 
     started = time.perf_counter()
     with _Progress(f"{kind} {number}", quiet) as progress:
@@ -126,7 +138,8 @@ def slice_(
         write(result, path, survey)
         say(f"Wrote {path}")
     say(
-        f"{loaded.card.name} on {loaded.device}: {progress.total:,} samples classified in {seconds:.1f} s, "
+        f"{loaded.card.name} on {loaded.device}, {loaded.engine(stride)} engine: "
+        f"{progress.total:,} samples classified in {seconds:.1f} s, "
         f"{progress.total / max(seconds, 1e-9):,.0f} samples/s"
     )
 
@@ -165,6 +178,8 @@ def models() -> None:
         print(f"  precision {_precision(card)}")
         print(f"  scores    {_scores(card)}")
         print(f"  file      {found.path}")
+        if found.slice_model:
+            print(f"  slice     {found.slice_model.reason or found.slice_model.path}")
     print(f"Looked in {', '.join(map(str, model_folders())) or 'no folder: there is no exported/ here'}")
 
 
@@ -203,7 +218,7 @@ def main() -> None:
     try:
         run(app)
     except MemoryError:
-        _give_up("There is not enough memory for this. A smaller --batch-size takes less, and so does a --stride.", 2)
+        _give_up("There is not enough memory for this. `--engine patch` with a small --batch-size takes the least.", 2)
 
 
 def run(commands: typer.Typer) -> None:

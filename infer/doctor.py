@@ -50,10 +50,11 @@ def _providers() -> Iterator[tuple[str, str]]:
 
 
 def _trial(device: str) -> str:
-    """Run one batch for real: a provider that is offered, or even listed by a session, may still fail at it."""
+    """Run one batch or tile for real: a provider that is offered, or even listed by a session, may still fail at it."""
     try:
         model = load_model(DEFAULT_MODEL, device)
-        model.runner(1).run()
+        runner = model.tile_runner(1, 1) if model.engine() == "slice" else model.runner(1)
+        runner.run()
     except Exception as error:
         return f"does not run: {error}"
     return f"runs {DEFAULT_MODEL} on {model.device}"

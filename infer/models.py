@@ -7,18 +7,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from infer.card import ModelCard, read_card
-from infer.errors import InferError, ModelNotFoundError
-from infer.sessions import Model
+from infer.errors import InferError, ModelError, ModelNotFoundError, OptionError
+from infer.sessions import SLICE_SUFFIX, Model
 
 DEFAULT_MODEL = "waldeland"
 
 
+class SliceModel(NamedTuple):
+    """A slice model beside its patch model, and the reason why it must not run in its place, if it must not."""
+
+    path: Path
+    reason: str
+
+
 class Found(NamedTuple):
-    """A model file, and its card or the reason why it has none."""
+    """A model file, its card or the reason why it has none, and its slice model."""
 
     path: Path
     card: ModelCard | None
     reason: str
+    slice_model: SliceModel | None = None
 
 
 def model_folders() -> list[Path]:
@@ -50,18 +58,76 @@ def list_models() -> Iterator[Found]:
     seen = set()
     for folder in model_folders():
         for path in sorted(folder.glob("*.onnx")):
-            if path.stem in seen:
+            if path.stem in seen or path.name.endswith(SLICE_SUFFIX):
                 continue
             seen.add(path.stem)
             try:
-                yield Found(path, read_card(path), "")
+                card = read_card(path)
+                yield Found(path, card, "", slice_model_of(path, card))
             except InferError as error:
                 yield Found(path, None, str(error))
 
 
-def load_model(model: str | Path = DEFAULT_MODEL, device: str = "auto") -> Model:
+def slice_path(path: Path) -> Path:
+    """Where the slice model of the patch model at `path` is, if there is one: `x.slice.onnx` beside `x.onnx`."""
+    return path.with_suffix(SLICE_SUFFIX)
+
+
+def slice_model_of(path: Path, card: ModelCard) -> SliceModel | None:
+    """The slice model beside the patch model at `path` with that card; None where there is none."""
+    beside = slice_path(path)
+    if not beside.is_file():
+        return None
+    try:
+        same = card.weights_sha256 != "" and _what_runs(read_card(beside)) == _what_runs(card)
+    except InferError:
+        same = False
+    reason = (
+        f"{beside.name} is no slice model of the weights in {path.name}: make it again with `trainer slice {path}`."
+    )
+    return SliceModel(beside, "" if same else reason)
+
+
+def load_model(
+    model: str | Path = DEFAULT_MODEL, device: str = "auto", engine: str = "auto", *, stride: int = 1
+) -> Model:
     """A model by name or path, ready to run on `auto`, `cpu`, `cuda` or `cuda:N`.
 
-    Raises ModelNotFoundError, ModelError, DeviceError, DependencyError: see `find_model` and `Model`.
+    engine: `slice`, the slice model beside the patch model; `patch`; or `auto`, whichever is there and quicker (see
+    `Model.engine`). A slice model of other weights is not used, for `Model.no_slice_reason`. The path of a slice model
+    may be given too, and then no patch model is needed.
+    stride: the one that `classify` will be called with; with another it works too, and may take a while to start.
+
+    Raises ModelNotFoundError, ModelError, DeviceError, DependencyError, OptionError: see `find_model` and `Model`, or
+    the engine cannot run this model.
     """
-    return Model(find_model(model), device)
+    if engine not in ("auto", "slice", "patch"):
+        raise OptionError(f"There is no engine '{engine}': use auto, slice or patch.")
+    path = find_model(model)
+    if path.name.endswith(SLICE_SUFFIX):
+        if engine == "patch":
+            raise ModelError(f"{path.name} is a slice model, so the patch engine cannot run it: give it a patch model.")
+        return Model(path, device)
+    if engine == "patch":
+        return Model(path, device)
+    slice_model = slice_model_of(path, read_card(path))
+    if engine == "slice":
+        return Model(path, device, files={"slice": _usable(slice_model, path)})
+    if slice_model is None or slice_model.reason:
+        return Model(path, device, no_slice_reason=slice_model.reason if slice_model else "")
+    return Model(path, device, files={"patch": path, "slice": slice_model.path}, stride=stride)
+
+
+def _usable(slice_model: SliceModel | None, path: Path) -> Path:
+    if slice_model is None:
+        raise ModelNotFoundError(
+            f"There is no slice model {slice_path(path).name} beside {path.name}: make it with `trainer slice {path}`."
+        )
+    if slice_model.reason:
+        raise ModelError(f"The slice engine cannot run {path.name}: {slice_model.reason}")
+    return slice_model.path
+
+
+def _what_runs(card: ModelCard) -> tuple[object, ...]:
+    """What two models have in common that give the same answers."""
+    return card.weights_sha256, card.precision, card.patch_size, len(card.facies_names)

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import sys
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,20 @@ CPU_BATCH_BYTES = 512 * 1024
 """Patches of one batch on a CPU: they and the first layer's maps should stay in a core's cache."""
 CUDA_BATCH_BYTES = 16 * 1024 * 1024
 """On a GPU: enough work to fill it, and little enough for VGG16's first maps to fit into a small card's memory."""
+
+CPU_TILE, CUDA_TILE = 128, 256
+"""The most traces, and the most samples, of one tile of the slice engine. Smaller ones compute more surroundings twice:
+32 x 64 took 1.4 times as long for an F3 crossline with the Waldeland CNN. Larger ones only take more memory: in 2
+threads 220 MB with 128, 370 MB with 64 traces of all samples, 770 MB with 217 of them, at the same speed. A tile is at
+least a patch wide too, so that its surroundings at most quadruple it."""
+PATCHES_FROM_STRIDE = 4
+"""From this stride on patches are quicker: k² times fewer, while a slice model computes all samples at any stride. F3
+crossline 500 with the Waldeland CNN took 4.4 s of CPU time in the slice model, and by patches 5.7 s with a stride of 3,
+3.2 s with 4."""
+
+SLICE_SUFFIX = ".slice.onnx"
+
+Engine = Literal["slice", "patch"]
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -44,30 +59,52 @@ class Device:
 
 
 class Model:
-    """A patch model on a device. Safe to use from several threads at once; each thread takes its own `Runner`.
+    """A patch model, its slice model, or both, on a device. Safe to use from several threads at once; each thread takes
+    its own `Runner`.
 
-    On a CPU every batch runs in the thread that asks for it and `workers` batches run side by side, one a core: no
+    On a CPU every batch or tile runs in the thread that asks for it, `workers` of them side by side, one a core: no
     thread waits for another at the end of each layer, and no thread of onnxruntime is left to spin in a host program.
     """
 
-    def __init__(self, path: Path, device: str = "auto") -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str = "auto",
+        *,
+        files: dict[Engine, Path] | None = None,
+        no_slice_reason: str = "",
+        stride: int = 1,
+    ) -> None:
         """Start a session for the .onnx file at `path` on `auto`, `cpu`, `cuda` or `cuda:N`.
 
-        Raises ModelError: not a patch model with a card. DeviceError: CUDA was asked for and cannot run, with the
-        reason. DependencyError: no onnxruntime is installed.
+        files: what each engine runs, if it is not `path` alone. no_slice_reason: why a slice model that is there is not
+        among them. `load_model` finds both.
+        stride: the one to be used. The session that it takes starts now, another one when it is first needed.
+
+        Raises ModelError: not a patch model or slice model with a card. DeviceError: CUDA was asked for and cannot run,
+        with the reason. DependencyError: no onnxruntime is installed.
         """
         self.path = path
         self.card: ModelCard = read_card(path)
+        self.no_slice_reason = no_slice_reason
+        self._files = files or {"slice" if path.name.endswith(SLICE_SUFFIX) else "patch": path}
+        self._sessions: dict[Engine, Any] = {}
+        self._starting = threading.Lock()
         self.device, self.device_reason = choose_device(device)
         try:
-            self._session = _start(path, self.device)
+            self._session(self.engine(stride))
         except DeviceError as error:
             if device != "auto":
                 raise
             self.device, self.device_reason = Device("cpu"), f"a session on the GPU did not start: {error}"
-            self._session = _start(path, self.device)
+            self._session(self.engine(stride))
         self.workers = cores() if self.device.kind == "cpu" else 2  # on a GPU: one cuts while the other runs
-        _check_contract(self._session, self.card, path.name)
+
+    def engine(self, stride: int = 1) -> Engine:
+        """Which engine classifies a section with that stride: the quicker one of those that can."""
+        if "slice" in self._files and (stride < PATCHES_FROM_STRIDE or "patch" not in self._files):
+            return "slice"
+        return "patch"
 
     def batch_size(self, positions: int, asked: int | None = None) -> int:
         """How many patches a batch holds, by the device's rule unless `asked` for; never more than `positions`."""
@@ -75,39 +112,98 @@ class Model:
         sound = asked or max(1, budget // (4 * self.card.patch_size**2))
         return max(1, min(sound, positions))
 
+    @property
+    def tile_size(self) -> int:
+        """The most traces, and the most samples, of one tile: `CPU_TILE` or `CUDA_TILE`."""
+        return max(CPU_TILE if self.device.kind == "cpu" else CUDA_TILE, self.card.patch_size)
+
     def runner(self, batch_size: int) -> Runner:
-        """Buffers for one thread to run batches of `batch_size` patches with."""
-        return Runner(self._session, self.card, self.device, batch_size)
+        """Buffers for one thread to run batches of `batch_size` patches: `[patch, P, P]` in, `[patch, facies]` out.
+
+        Raises ModelError: this is a slice model only.
+        """
+        size = self.card.patch_size
+        return Runner(
+            self._session("patch"),
+            self.device,
+            {"patches": np.zeros((batch_size, size, size), np.float32)},
+            (batch_size, len(self.card.facies_names)),
+            f"A batch of {batch_size:,} patches",
+            "a smaller batch size takes less",
+        )
+
+    def tile_runner(self, traces: int, samples: int) -> Runner:
+        """Buffers for one thread to run tiles of that size with: a tile with its surroundings in, P//2 before it and
+        P-1-P//2 after it, scaled and with zeros outside the section; `[facies, trace, sample]` out.
+
+        Raises ModelError: there is no slice model.
+        """
+        around = self.card.patch_size - 1
+        inputs: dict[str, NDArray[Any]] = {
+            "section": np.zeros((traces + around, samples + around), np.float32),
+            "amplitude_clip": np.array(1, np.float32),
+            "padding": np.zeros(4, np.int64),
+        }
+        return Runner(
+            self._session("slice"),
+            self.device,
+            inputs,
+            (len(self.card.facies_names), traces, samples),
+            f"A tile of {traces:,} traces and {samples:,} samples",
+            "patches take less",
+        )
+
+    def _session(self, engine: Engine) -> Any:
+        """The session for an engine; started if it is not, by one thread while others wait."""
+        if engine not in self._files:
+            raise ModelError(f"{self.card.name} was loaded without a {engine} model for the {engine} engine to run.")
+        with self._starting:
+            if engine not in self._sessions:
+                path = self._files[engine]
+                session = _start(path, self.device)
+                check = _check_slice_contract if engine == "slice" else _check_contract
+                check(session, self.card, path.name)
+                self._sessions[engine] = session
+            return self._sessions[engine]
 
 
 class Runner:
-    """One thread's bound buffers: fill `patches`, call `run`, read what it returns before the next call."""
+    """One thread's bound buffers: fill `input`, call `run`, read what it returns before the next call."""
 
-    def __init__(self, session: Any, card: ModelCard, device: Device, batch_size: int) -> None:
+    def __init__(
+        self,
+        session: Any,
+        device: Device,
+        inputs: dict[str, NDArray[Any]],  # the first is filled for every run, the others stay as they are
+        output_shape: tuple[int, ...],  # of `probabilities`
+        work: str,
+        remedy: str,
+    ) -> None:
         ort = onnxruntime()
-        size, facies = card.patch_size, len(card.facies_names)
-        self.patches: NDArray[np.float32] = np.zeros((batch_size, size, size), np.float32)
-        self._probabilities: NDArray[np.float32] = np.empty((batch_size, facies), np.float32)
         self._session, self._binding = session, session.io_binding()
+        self._inputs, self._work, self._remedy = inputs, work, remedy
+        self.input: NDArray[np.float32] = next(iter(inputs.values()))
+        self._probabilities: NDArray[np.float32] = np.empty(output_shape, np.float32)
+        # An OrtValue on the CPU shares the array's memory, so the input is made where the session reads it.
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in inputs.items()}
         self._on_device = None
-        # An OrtValue on the CPU shares the array's memory, so patches are cut where the session reads them.
-        source = ort.OrtValue.ortvalue_from_numpy(self.patches)
         if device.kind == "cuda":
-            source = self._on_device = ort.OrtValue.ortvalue_from_numpy(self.patches, "cuda", device.index)
-        self._binding.bind_ortvalue_input("patches", source)
+            self._on_device = ort.OrtValue.ortvalue_from_numpy(self.input, "cuda", device.index)
+            values[next(iter(inputs))] = self._on_device
+        for name, value in values.items():
+            self._binding.bind_ortvalue_input(name, value)
         self._binding.bind_ortvalue_output("probabilities", ort.OrtValue.ortvalue_from_numpy(self._probabilities))
 
     def run(self) -> NDArray[np.float32]:
-        """Probabilities `[patch, facies]` of all of `patches`: a buffer that the next call overwrites."""
+        """Probabilities for all of `input`: a buffer that the next call overwrites."""
         try:
             if self._on_device is not None:
-                self._on_device.update_inplace(self.patches)
+                self._on_device.update_inplace(self.input)
             self._session.run_with_iobinding(self._binding)
             self._binding.synchronize_outputs()
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise DeviceError(
-                f"A batch of {len(self.patches):,} patches failed in onnxruntime, which says “{error}”. If it is short "
-                "of memory, a smaller batch size takes less."
+                f"{self._work} failed in onnxruntime, which says “{error}”. If it is short of memory, {self._remedy}."
             ) from error
         return self._probabilities
 
@@ -258,6 +354,33 @@ def _check_contract(session: Any, card: ModelCard, name: str) -> None:
         )
     if isinstance(session.get_inputs()[0].shape[0], int):
         raise ModelError(f"{name} runs batches of one size only: export it with a free batch dimension.")
+
+
+def _check_slice_contract(session: Any, card: ModelCard, name: str) -> None:
+    """Raise ModelError unless the session takes and gives what the design says of slice models."""
+    facies, free = len(card.facies_names), ["free", "free"]
+    inputs = _described([*session.get_inputs(), *session.get_overridable_initializers()])
+    outputs = _described(session.get_outputs())
+    takes = {
+        "section": ("tensor(float)", free),
+        "amplitude_clip": ("tensor(float)", []),
+        "padding": ("tensor(int64)", [4]),
+    }
+    gives = {"facies": ("tensor(int8)", free), "probabilities": ("tensor(float)", [facies, *free])}
+    if inputs != takes or outputs != gives:
+        raise ModelError(
+            f"{name} is not a slice model: it should take `section` float32 [trace, sample] of any size and, optional, "
+            f"`amplitude_clip` float32 and `padding` int64 [4], and give `facies` int8 [trace, sample] and "
+            f"`probabilities` float32 [{facies}, trace, sample], but it takes {inputs} and gives {outputs}."
+        )
+
+
+def _described(values: list[Any]) -> dict[str, tuple[str, list[Any]]]:
+    """Type and shape by name, with "free" for dimensions of any length."""
+    return {
+        value.name: (value.type, [size if isinstance(size, int) else "free" for size in value.shape])
+        for value in values
+    }
 
 
 def _count(number: int, noun: str) -> str:

@@ -10,14 +10,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from infer.card import ModelCard, write_card
+from infer.card import ModelCard, read_card, write_card
 
 FACIES = ("layers", "salt", "else")
 COLOURS = ("#4477aa", "#ee6677", "#bbbbbb")
 
 
 def card_for(patch_size: int, name: str = "tiny") -> ModelCard:
-    return ModelCard(name, patch_size, FACIES, COLOURS)
+    return ModelCard(name, patch_size, FACIES, COLOURS, weights_sha256=f"{patch_size:064x}")
 
 
 def build_model(path: Path, patch_size: int, batch: str | int = "batch") -> Path:
@@ -56,6 +56,29 @@ def tiny_model(tmp_path: Path) -> Callable[[int], Path]:
     def build(patch_size: int) -> Path:
         path = build_model(tmp_path / f"tiny{patch_size}.onnx", patch_size)
         write_card(path, card_for(patch_size))
+        return path
+
+    return build
+
+
+def compile_slice(path: Path, folder: Path) -> Path:
+    """The slice model of the patch model at `path`, in `folder`."""
+    from trainer.slicegraph import slice_graph
+
+    card = read_card(path)
+    compiled = folder / f"{path.stem}.slice.onnx"
+    compiled.write_bytes(slice_graph(onnx.load(path), card).model.SerializeToString())
+    write_card(compiled, card)
+    return compiled
+
+
+@pytest.fixture
+def sliced_model(tiny_model: Callable[[int], Path]) -> Callable[[int], Path]:
+    """Builds a patch model and its slice model beside it, and returns the path of the patch model."""
+
+    def build(patch_size: int) -> Path:
+        path = tiny_model(patch_size)
+        compile_slice(path, path.parent)
         return path
 
     return build

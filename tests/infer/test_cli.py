@@ -50,6 +50,31 @@ def test_slice_writes_what_is_asked_for_and_says_what_ran(infer, cube, tiny_mode
     assert np.load("a.npz")["facies"].shape == (5, 12)
 
 
+def test_slice_runs_the_slice_model_that_is_beside_and_says_so(infer, cube, sliced_model):
+    line = ("slice", cube, "--crossline", 5, "--model", sliced_model(8), "--device", "cpu")
+    assert " threads), slice engine: 60 samples classified in " in infer(*line, "--out", "slice.npz")[1].replace(
+        "1 thread)", "1 threads)"
+    )
+    assert ", patch engine: 60 samples classified in " in infer(*line, "--engine", "patch", "--out", "patch.npz")[1]
+    assert ", patch engine: 8 samples classified in " in infer(*line, "--stride", 4, "--out", "stride.npz")[1]
+    by_slice, by_patch = (np.load(f"{name}.npz") for name in ("slice", "patch"))
+    np.testing.assert_array_equal(by_slice["facies"], by_patch["facies"])
+    np.testing.assert_allclose(by_slice["probabilities"], by_patch["probabilities"], atol=1e-5)
+
+
+def test_a_slice_model_of_other_weights_is_said_not_to_run(infer, cube, sliced_model):
+    path = sliced_model(8)
+    write_card(path, replace(card_for(8), weights_sha256="f" * 64))
+    reason = (
+        f"tiny8.slice.onnx is no slice model of the weights in tiny8.onnx: make it again with `trainer slice {path}`."
+    )
+    line = ("slice", cube, "--crossline", 5, "--model", path, "--device", "cpu", "--out", "a.npy")
+    said = infer(*line)[1].splitlines()
+    assert said[0] == f"By patches, since {reason}"
+    assert ", patch engine: " in said[-1]
+    assert infer(*line, "--engine", "slice") == (2, "", f"The slice engine cannot run tiny8.onnx: {reason}\n")
+
+
 def test_slice_draws_a_picture_here_by_default(infer, cube, tiny_model, tmp_path):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
@@ -120,6 +145,8 @@ def test_what_cannot_be_done_is_one_sentence_and_status_2(infer, cube, tiny_mode
         ("slice", cube, "--crossline", 5000, "--model", model),
         ("slice", cube, "--inline", 12, "--model", "vgg99"),
         ("slice", cube, "--inline", 12, "--model", model, "--device", "gpu"),
+        ("slice", cube, "--inline", 12, "--model", model, "--device", "cpu", "--engine", "best"),
+        ("slice", cube, "--inline", 12, "--model", model, "--device", "cpu", "--engine", "slice"),
         ("slice", cube, "--inline", 12, "--model", model, "--device", "cpu", "--stride", 0),
         ("slice", cube, "--inline", 12, "--model", model, "--device", "cpu", "--clip", -1),
         ("slice", cube, "--inline", 12, "--model", model, "--device", "cpu", "--clip", 0),
@@ -163,7 +190,7 @@ def test_no_memory_is_a_sentence(infer, cube, tiny_model, monkeypatch):
     status, _, errors = infer("slice", cube, "--inline", 12, "--model", tiny_model(8), "--device", "cpu")
     assert status == 2
     assert errors == (
-        "There is not enough memory for this. A smaller --batch-size takes less, and so does a --stride.\n"
+        "There is not enough memory for this. `--engine patch` with a small --batch-size takes the least.\n"
     )
 
 
@@ -216,6 +243,21 @@ def test_models_lists_what_is_in_exported(infer, tiny_model, tmp_path):
     assert "tiny (0.0 MB): " in said
     assert "layers, salt, else" in said
     assert str(tmp_path / "exported") in said
+
+
+def test_models_say_which_has_a_slice_model(infer, sliced_model, tmp_path):
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    for file in (sliced_model(8), tmp_path / "tiny8.slice.onnx"):
+        file.rename(folder / file.name)
+    _, said, _ = infer("models")
+    assert "tiny8.slice (" not in said
+    assert f"  slice     {folder / 'tiny8.slice.onnx'}\n" in said
+    write_card(folder / "tiny8.onnx", replace(card_for(8), precision="fp16"))
+    assert (
+        "  slice     tiny8.slice.onnx is no slice model of the weights in tiny8.onnx: make it again with "
+        f"`trainer slice {folder / 'tiny8.onnx'}`.\n"
+    ) in infer("models")[1]
 
 
 @pytest.mark.parametrize(
