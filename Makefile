@@ -13,6 +13,10 @@ demo: .venv/runtime
 test: .venv/everything
 	$(BIN)/python -m pytest
 
+# One test runs a model from JavaScript, where onnxruntime-node is there.
+tests/node_modules:
+	npm install --silent --no-audit --no-fund --ignore-scripts --no-package-lock --no-save --prefix tests onnxruntime-node@1.20
+
 check: .venv/everything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,4 +37,4 @@ bench: .venv/everything
 	touch $@
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo tests/node_modules
