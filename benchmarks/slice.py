@@ -5,9 +5,11 @@
 - `keras`: Keras predicts ready-made patches in batches, at the best of several sizes.
 - `onnxruntime`: the same for onnxruntime, also at the better of its two ways to use all cores: threads inside a run, or
   runs side by side.
-- `infer`: patches cut and classified by the patch engine. Its work includes what the others are given for nothing.
+- `patches`: patches cut and classified by infer's patch engine, whose work includes what the others get for nothing.
+- `slices`: the slice engine, its first run and a warm one.
 
-Each contender runs in a process of its own, in turn, several times over; the medians are printed.
+Each contender runs in a process of its own, in turn, several times over; the medians are printed. Then: how long the
+slice model's multiply-adds would take as a large matrix product on all cores, and all of `infer slice` as a process.
 
     python benchmarks/slice.py [SURVEY.sgy CROSSLINE]
 """
@@ -20,6 +22,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,11 +50,29 @@ def main() -> None:
     base = [run["rate"] for run in runs["onnxruntime"]]
     print(f"{'contender':<13}{'samples/s':>11}{'against onnxruntime':>21}{'F3 crossline':>14}{'peak memory':>13}  how")
     for name, results in runs.items():
-        rate = statistics.median(run["rate"] for run in results)
+        rate = median(results, "rate")
         ratio = statistics.median(run["rate"] / other for run, other in zip(results, base, strict=True))
-        peak = statistics.median(run["peak_mb"] for run in results)
         seconds = TRACES * SAMPLES / rate
-        print(f"{name:<13}{rate:>11,.0f}{ratio:>21.3f}{seconds:>12,.1f} s{peak:>10,.0f} MB  {results[0]['how']}")
+        peak = median(results, "peak_mb")
+        print(f"{name:<13}{rate:>11,.0f}{ratio:>21.2f}{seconds:>12,.1f} s{peak:>10,.0f} MB  {results[0]['how']}")
+    first, of_products = (median(runs["slices"], key) for key in ("first", "of_products"))
+    print(f"a first run by slices takes {first:.2f} times as long as a warm one")
+    print(f"a warm one takes {of_products:.2f} times as long as its multiply-adds as a matrix product")
+    if survey:
+        whole = statistics.median(whole_process(*survey) for _ in range(ROUNDS))
+        print(f"infer slice, the whole process: {whole:.1f} s")
+
+
+def median(results: list[dict[str, float]], key: str) -> float:
+    return statistics.median(run[key] for run in results)
+
+
+def whole_process(survey: str, crossline: str) -> float:
+    """Seconds from the command to the written file."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["slice", survey, "--crossline", crossline, "--model", MODEL, "--out", f"{folder}/facies.npz"]
+        command = [sys.executable, "-c", "from infer.cli import main; main()", *words]
+        return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
 
 
 def section() -> np.ndarray:
@@ -132,15 +153,39 @@ def onnxruntime() -> tuple[float, str]:
     return READY_MADE / seconds(lambda: predict(way, batch, READY_MADE)), f"batch {batch}, {way}"
 
 
-def infer() -> tuple[float, str]:
+def patches() -> tuple[float, str]:
     from infer.models import load_model
     from infer.patch_engine import classify_samples
 
-    model, whole = load_model(MODEL, "cpu"), section()
+    model, whole = load_model(MODEL, "cpu", "patch"), section()
     traces, samples = np.arange(whole.shape[0]), np.arange(whole.shape[1])
     classify_samples(whole, traces[:10], samples, model)
     taken = seconds(lambda: classify_samples(whole, traces, samples, model))
     return whole.size / taken, f"batch {model.batch_size(whole.size)}, cutting the patches too"
+
+
+def slices() -> tuple[float, str, dict[str, float]]:
+    import onnx
+
+    from infer.models import find_model, load_model
+    from infer.slice_engine import classify_in_tiles
+    from trainer.slicegraph import slice_graph
+
+    model, whole = load_model(MODEL, "cpu", "slice"), section()
+    traces, samples = np.arange(whole.shape[0]), np.arange(whole.shape[1])
+    first, *warm = (seconds(lambda: classify_in_tiles(whole, traces, samples, model)) for _ in range(4))
+    taken = statistics.median(warm)
+    graph = slice_graph(onnx.load(find_model(MODEL)), model.card)
+    products = whole.size * graph.slice_multiply_adds / multiply_adds_per_second()
+    how = f"tiles of {model.tile_size} at most"
+    return whole.size / taken, how, {"first": first / taken, "of_products": taken / products}
+
+
+def multiply_adds_per_second() -> float:
+    """Of NumPy's matrix product in float32 on all cores, at its best."""
+    size = 2048
+    a, b = np.random.default_rng(0).standard_normal((2, size, size)).astype(np.float32)
+    return size**3 / min(seconds(lambda: a @ b) for _ in range(5))
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -162,11 +207,12 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-CONTENDERS = {contender.__name__: contender for contender in (notebook, keras, onnxruntime, infer)}
+CONTENDERS = {contender.__name__: contender for contender in (notebook, keras, onnxruntime, patches, slices)}
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--contender"]:
-        samples_per_second, how_it_ran = CONTENDERS[sys.argv[2]]()
-        print(json.dumps({"rate": samples_per_second, "how": how_it_ran, "peak_mb": peak_mb()}))
+        samples_per_second, how_it_ran, *more = CONTENDERS[sys.argv[2]]()
+        measured = {"rate": samples_per_second, "how": how_it_ran, "peak_mb": peak_mb()}
+        print(json.dumps(measured | (more[0] if more else {})))
     else:
         main()
