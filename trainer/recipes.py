@@ -73,7 +73,7 @@ _FINE_TUNED = Recipe(
     patience=6,
     augmentation=Augmentation(gain=0.5, mirror=True, mix=0.5),
     per_epoch=2_560,
-    validated=1_024,
+    validated=512,
     scored=4_000,
     bfloat16=True,
 )

@@ -6,7 +6,7 @@ become dilations, a flattened patch before a dense layer becomes a convolution o
 answer is the patch model's at every sample of the zero-padded section, to rounding. Standard operators only.
 
 First `_Follower` goes through the patch model and notes its steps; then every map learns how far it is needed; then
-`_Writer` writes them, step by step.
+`slice_maps.Writer` writes them, step by step.
 
 Related: Giusti et al. 2013, "Fast image scanning with deep max-pooling convolutional neural networks".
 """
@@ -14,20 +14,33 @@ Related: Giusti et al. 2013, "Fast image scanning with deep max-pooling convolut
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
-from infer.amplitude import UNDEFINED
 from infer.card import ModelCard
 from infer.errors import InferError
-from trainer.slice_axes import Axis, Read, Run, Tap, axis_after, padded, pass_needs_on, patch_axis, runs
+from trainer.slice_axes import Axis, Read, Run, axis_after, padded, pass_needs_on, patch_axis
+from trainer.slice_maps import (
+    BATCH,
+    CHANNEL,
+    PLACES,
+    SAMPLE,
+    TRACE,
+    Array,
+    Layout,
+    Map,
+    Reading,
+    Step,
+    Tensor,
+    Writer,
+    attributes_of,
+    evaluated,
+)
 
 WORTH = 2.5
 """A slice model needs at most the patch model's multiply-adds over this: maps have to be written and read as well."""
@@ -39,15 +52,6 @@ _ELEMENTWISE = (
     "Abs Add Cast Clip Div Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Log Max Mean Min Mish Mul Neg PRelu Pow "
     "Reciprocal Relu Selu Sigmoid Softplus Softsign Sqrt Sub Sum Tanh ThresholdedRelu"
 )
-_BATCH, _CHANNEL, _TRACE, _SAMPLE = "batch", "channel", "trace", "sample"
-_PLACES = (_TRACE, _SAMPLE)
-_PATCHES_AT_ONCE = 2  # where a model asks for the batch: any but 1, which every other dimension may be
-
-Array = NDArray[Any]
-Map = str | Array  # the name of a map [1, channel, trace, sample], or a constant [1, channel, 1, 1]
-Layout = tuple[tuple[str, ...], ...]  # the labels that every dimension holds, the outermost first; none: of length 1
-Pair = tuple[tuple[Tap, ...], tuple[Tap, ...]]  # what one map reads along the traces, and along the samples
-Shifts = tuple[int, int]  # the first and the last
 
 
 class SliceError(InferError, ValueError):
@@ -88,7 +92,7 @@ def slice_graph(patch_model: Any, card: ModelCard) -> SliceGraph:
     follower = _Follower(patch_model, card.patch_size)
     probabilities = follower.probabilities(len(card.facies_names))
     _find_needs(follower, probabilities)
-    writer = _Writer(follower.opset)
+    writer = Writer(follower.opset)
     follower.patches.maps[0, 0] = writer.scaled_and_padded(card)
     for step in follower.steps:
         writer.write(step)
@@ -103,41 +107,7 @@ def check_worth(graph: SliceGraph, name: str) -> None:
         raise SliceError(f"A slice model of {name} would not pay. {graph.report()}")
 
 
-@dataclass(eq=False)
-class _Tensor:
-    """A tensor of the patch model: where its positions come from, and the maps that hold it."""
-
-    axes: tuple[Axis, Axis]  # trace, sample
-    channels: int
-    layout: Layout
-    maps: dict[tuple[int, int], Map] = field(default_factory=dict)  # of a function along either axis
-
-    def __post_init__(self) -> None:
-        """A dimension of length 1 is any dimension of length 1."""
-        self.layout = tuple(
-            tuple(label for label in labels if label == _BATCH or self.size(label) > 1) for labels in self.layout
-        )
-
-    def size(self, label: str) -> int:
-        """How long the dimension with that label is."""
-        trace, sample = map(len, self.axes)
-        return {_BATCH: _PATCHES_AT_ONCE, _CHANNEL: self.channels, _TRACE: trace, _SAMPLE: sample}[label]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(math.prod(map(self.size, labels)) for labels in self.layout)
-
-
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """One operator: `write` gives the map of its output for what it reads along either axis."""
-
-    sources: Sequence[_Tensor]
-    output: _Tensor
-    write: Callable[[_Reading], Map]
-
-
-def _find_needs(follower: _Follower, probabilities: _Tensor) -> None:
+def _find_needs(follower: _Follower, probabilities: Tensor) -> None:
     """Let every function know how far its map has to reach, from the answer back to the patch."""
     for axis in probabilities.axes:
         position = axis.positions[0]
@@ -149,7 +119,7 @@ def _find_needs(follower: _Follower, probabilities: _Tensor) -> None:
         axis.needed[0] = (0, len(axis) - 1)
 
 
-def _answer(probabilities: _Tensor) -> str:
+def _answer(probabilities: Tensor) -> str:
     """The one map of the probabilities."""
     trace, sample = (axis.positions[0].function for axis in probabilities.axes)
     name = probabilities.maps[trace, sample]
@@ -163,8 +133,8 @@ class _Follower:
 
     def __init__(self, patch_model: Any, patch_size: int) -> None:
         self.opset = max(opset.version for opset in patch_model.opset_import if opset.domain in ("", "ai.onnx"))
-        self.patches = _Tensor((patch_axis(patch_size), patch_axis(patch_size)), 1, _layout(_BATCH, _TRACE, _SAMPLE))
-        self.steps: list[_Step] = []
+        self.patches = Tensor((patch_axis(patch_size), patch_axis(patch_size)), 1, _layout(BATCH, TRACE, SAMPLE))
+        self.steps: list[Step] = []
         self.multiply_adds = 0
         _check_contract(patch_model, patch_size, self.opset)
         self._tensors = {"patches": self.patches}
@@ -175,10 +145,10 @@ class _Follower:
         for node in patch_model.graph.node:
             self._follow(node)
 
-    def probabilities(self, facies: int) -> _Tensor:
+    def probabilities(self, facies: int) -> Tensor:
         """What the patch model gives."""
         tensor = self._tensors.get("probabilities")
-        if tensor is None or tensor.layout != _layout(_BATCH, _CHANNEL) or tensor.channels != facies:
+        if tensor is None or tensor.layout != _layout(BATCH, CHANNEL) or tensor.channels != facies:
             raise SliceError(
                 f"The patch model gives no `probabilities` [batch, {facies}] that depend on the patches: what its card "
                 "says of its facies, or the model itself, is not by the contract."
@@ -210,11 +180,11 @@ class _Follower:
             follow(node)
             return
         try:
-            self._constants.update(zip(node.output, _evaluated(node, self._constants, self.opset), strict=False))
+            self._constants.update(zip(node.output, evaluated(node, self._constants, self.opset), strict=False))
         except RuntimeError as error:  # onnx's reference has no such operator, or not of that version
             raise _unknown(node) from error
 
-    def _source(self, node: Any) -> _Tensor:
+    def _source(self, node: Any) -> Tensor:
         """The node's first input, which depends on the patches."""
         if node.input[0] not in self._tensors:
             raise _unfollowed(node, f"its first input ({node.input[0]}) does not come from the patches")
@@ -233,18 +203,18 @@ class _Follower:
     def _add(
         self,
         node: Any,
-        sources: Sequence[_Tensor],
+        sources: Sequence[Tensor],
         axes: Iterable[Axis],
         channels: int,
         layout: Layout,
-        write: Callable[[_Reading], Map],
+        write: Callable[[Reading], Map],
     ) -> None:
         trace, sample = axes
         if not trace or not sample:
             raise _unfollowed(node, "it leaves nothing of the patch")
-        output = _Tensor((trace, sample), channels, layout)
+        output = Tensor((trace, sample), channels, layout)
         self._tensors[node.output[0]] = output
-        self.steps.append(_Step(sources, output, write))
+        self.steps.append(Step(sources, output, write))
 
     # The same values in other dimensions.
 
@@ -258,7 +228,7 @@ class _Follower:
 
     def _follow_transpose(self, node: Any) -> None:
         tensor = self._source(node)
-        order = _attributes(node).get("perm", range(len(tensor.layout))[::-1])
+        order = attributes_of(node).get("perm", range(len(tensor.layout))[::-1])
         if order[0] != 0:
             raise _unfollowed(node, "it moves the batch from the first place")
         self._tensors[node.output[0]] = replace(tensor, layout=tuple(tensor.layout[at] for at in order))
@@ -276,7 +246,7 @@ class _Follower:
                 joined.append(labels.pop(0))
             layout.append(tuple(joined))
         reshaped = replace(tensor, layout=tuple(layout))
-        if reshaped.shape != shape or reshaped.layout[0] != (_BATCH,):
+        if reshaped.shape != shape or reshaped.layout[0] != (BATCH,):
             raise _unfollowed(node, f"it makes [{_written(shape[1:])}] of the dimensions {_described(tensor.layout)}")
         self._tensors[node.output[0]] = reshaped
 
@@ -285,23 +255,23 @@ class _Follower:
     def _of_its_shape(self, node: Any) -> Array:
         """What the node, for which only the shape of its first input matters, gives."""
         values = {**self._constants, node.input[0]: np.zeros(self._source(node).shape, np.float32)}
-        return _evaluated(node, values, self.opset)[0]
+        return evaluated(node, values, self.opset)[0]
 
     # Operators that read windows of positions.
 
     def _follow_conv(self, node: Any) -> None:
-        tensor, attributes = self._source(node), _attributes(node)
+        tensor, attributes = self._source(node), attributes_of(node)
         order = self._image_order(node, tensor)
-        kernel, layout = self._weight(node, 1), _layout(_BATCH, _CHANNEL, *order)
+        kernel, layout = self._weight(node, 1), _layout(BATCH, CHANNEL, *order)
         axes = _by_window(tensor, order, kernel.shape[2:], attributes)
-        kernel = kernel if order == _PLACES else kernel.swapaxes(2, 3)
+        kernel = kernel if order == PLACES else kernel.swapaxes(2, 3)
         self._convolution(node, kernel, self._option(node, 2), axes, layout, attributes.get("group", 1))
 
     def _follow_matmul(self, node: Any) -> None:
         self._dense(node, self._weight(node, 1), None)
 
     def _follow_gemm(self, node: Any) -> None:
-        attributes = _attributes(node)
+        attributes = attributes_of(node)
         weights, bias = self._weight(node, 1), self._option(node, 2)
         if attributes.get("transA"):
             raise _unfollowed(node, "it transposes its first input")
@@ -312,18 +282,18 @@ class _Follower:
         """A convolution over the positions that the last dimension holds: all of them, or none but its own."""
         tensor = self._source(node)
         summed, kept = tensor.layout[-1], tensor.layout[:-1]
-        if weights.ndim != 2 or any(_CHANNEL in labels for labels in kept):
+        if weights.ndim != 2 or any(CHANNEL in labels for labels in kept):
             raise _unfollowed(node, f"it multiplies {_described(tensor.layout)}")
-        labels, out = (_CHANNEL, _TRACE, _SAMPLE), weights.shape[1]
+        labels, out = (CHANNEL, TRACE, SAMPLE), weights.shape[1]
         kernel = weights.T.reshape([out, *map(tensor.size, summed)])
         kernel = kernel.transpose([0, *(summed.index(label) + 1 for label in labels if label in summed)])
         kernel = np.expand_dims(kernel, tuple(at + 1 for at, label in enumerate(labels) if label not in summed))
         axes = [
             _whole(axis, range(len(axis))) if label in summed else _itself(axis)
-            for axis, label in zip(tensor.axes, _PLACES, strict=True)
+            for axis, label in zip(tensor.axes, PLACES, strict=True)
         ]
         bias = None if bias is None else np.broadcast_to(bias.reshape(-1), out)
-        self._convolution(node, kernel, bias, axes, (*kept, (_CHANNEL,)), 1)
+        self._convolution(node, kernel, bias, axes, (*kept, (CHANNEL,)), 1)
 
     def _convolution(
         self, node: Any, kernel: Array, bias: Array | None, axes: Sequence[Axis], layout: Layout, group: int
@@ -340,22 +310,22 @@ class _Follower:
         def weigh(rows: Run, columns: Run) -> Array:
             return part(rows.taps, columns.taps)
 
-        def write(reading: _Reading) -> Map:
+        def write(reading: Reading) -> Map:
             return reading.convolved(weigh, added, group)
 
         self._add(node, [self._source(node)], axes, kernel.shape[0], layout, write)
 
     def _follow_maxpool(self, node: Any) -> None:
         tensor, order, axes = self._pooled(node)
-        self._add(node, [tensor], axes, tensor.channels, _layout(_BATCH, _CHANNEL, *order), _Reading.largest)
+        self._add(node, [tensor], axes, tensor.channels, _layout(BATCH, CHANNEL, *order), Reading.largest)
 
     def _follow_averagepool(self, node: Any) -> None:
         _, order, axes = self._pooled(node)
-        self._average(node, axes, _layout(_BATCH, _CHANNEL, *order))
+        self._average(node, axes, _layout(BATCH, CHANNEL, *order))
 
-    def _pooled(self, node: Any) -> tuple[_Tensor, tuple[str, ...], list[Axis]]:
+    def _pooled(self, node: Any) -> tuple[Tensor, tuple[str, ...], list[Axis]]:
         """In the place of its tap every read has how many positions are averaged: what else tells windows apart."""
-        tensor, attributes = self._source(node), _attributes(node)
+        tensor, attributes = self._source(node), attributes_of(node)
         order = self._image_order(node, tensor)
         sizes, padding_counts = attributes["kernel_shape"], attributes.get("count_include_pad", 0)
         axes = _by_window(tensor, order, sizes, attributes, counted=sizes if padding_counts else (0, 0))
@@ -372,11 +342,11 @@ class _Follower:
     _follow_globalmaxpool = _follow_globalaveragepool
 
     def _follow_reducemean(self, node: Any) -> None:
-        tensor, attributes = self._source(node), _attributes(node)
+        tensor, attributes = self._source(node), attributes_of(node)
         given, rank = self._option(node, 1), len(tensor.layout)
         reduced = {at % rank for at in (attributes.get("axes") if given is None else given.tolist()) or range(rank)}
         labels = [label for at in sorted(reduced) for label in tensor.layout[at]]
-        if not set(labels) <= set(_PLACES):
+        if not set(labels) <= set(PLACES):
             raise _unfollowed(node, f"it runs over {' and '.join(labels)}, not over traces and samples alone")
         self._reduce(node, labels, keep=bool(attributes.get("keepdims", 1)), dropped=reduced)
 
@@ -387,11 +357,11 @@ class _Follower:
         tensor, summed = self._source(node), node.op_type == "ReduceSum"
         axes = [
             _whole(axis, [1 if summed else len(axis)] * len(axis)) if label in labels else _itself(axis, tap=1)
-            for axis, label in zip(tensor.axes, _PLACES, strict=True)
+            for axis, label in zip(tensor.axes, PLACES, strict=True)
         ]
         layout = tuple(labels for at, labels in enumerate(tensor.layout) if keep or at not in dropped)
         if node.op_type in ("GlobalMaxPool", "ReduceMax"):
-            self._add(node, [tensor], axes, tensor.channels, layout, _Reading.largest)
+            self._add(node, [tensor], axes, tensor.channels, layout, Reading.largest)
         else:
             self._average(node, axes, layout)
 
@@ -405,7 +375,7 @@ class _Follower:
             shape = tensor.channels, 1, len(rows.taps), len(columns.taps)
             return np.full(shape, 1 / (rows.taps[0] * columns.taps[0]), np.float32)
 
-        def write(reading: _Reading) -> Map:
+        def write(reading: Reading) -> Map:
             return reading.convolved(weigh, np.zeros(tensor.channels, np.float32), tensor.channels)
 
         self._add(node, [tensor], axes, tensor.channels, layout, write)
@@ -415,27 +385,27 @@ class _Follower:
         pads, value, given = self._weight(node, 1), self._option(node, 2), self._option(node, 3)
         dimensions = range(len(tensor.layout)) if given is None else given.tolist()
         layout, along = list(tensor.layout), {}
-        single = [label for label in _PLACES if tensor.size(label) == 1]
+        single = [label for label in PLACES if tensor.size(label) == 1]
         for at, before, after in zip(dimensions, *pads.reshape(2, -1).tolist(), strict=True):
             if before or after:
                 layout[at] = layout[at] or tuple(single[:1])
                 single = [label for label in single if label not in layout[at]]
                 along[layout[at]] = before, after
-        constant = _attributes(node).get("mode", b"constant") == b"constant"
-        if not constant or not set(along) <= {(_TRACE,), (_SAMPLE,)}:
+        constant = attributes_of(node).get("mode", b"constant") == b"constant"
+        if not constant or not set(along) <= {(TRACE,), (SAMPLE,)}:
             raise _unfollowed(node, "it does more than pad traces and samples with a constant")
-        axes = [padded(axis, *along.get((label,), (0, 0))) for axis, label in zip(tensor.axes, _PLACES, strict=True)]
+        axes = [padded(axis, *along.get((label,), (0, 0))) for axis, label in zip(tensor.axes, PLACES, strict=True)]
         padding = np.full((1, tensor.channels, 1, 1), 0 if value is None else value.item(), np.float32)
 
-        def write(reading: _Reading) -> Map:
+        def write(reading: Reading) -> Map:
             return reading.maps()[0] if all(reading.taps) else padding
 
         self._add(node, [tensor], axes, tensor.channels, tuple(layout), write)
 
-    def _image_order(self, node: Any, tensor: _Tensor) -> tuple[str, ...]:
+    def _image_order(self, node: Any, tensor: Tensor) -> tuple[str, ...]:
         """What the last two dimensions of [batch, channel, ., .] are; either where both are of length 1."""
-        for order in (_PLACES, _PLACES[::-1]):
-            expected = _layout(_BATCH, _CHANNEL, *order)
+        for order in (PLACES, PLACES[::-1]):
+            expected = _layout(BATCH, CHANNEL, *order)
             if len(tensor.layout) == 4 and replace(tensor, layout=expected).layout == tensor.layout:
                 return order
         raise _unfollowed(node, f"it runs over {_described(tensor.layout)}")
@@ -447,7 +417,7 @@ class _Follower:
         tensors = [self._tensors[name] for name in node.input if name in self._tensors]
         constants = {name: self._constants[name] for name in node.input if name in self._constants}
         rank = len(tensors[0].layout)
-        if node.op_type == "Cast" and _attributes(node)["to"] != TensorProto.FLOAT:
+        if node.op_type == "Cast" and attributes_of(node)["to"] != TensorProto.FLOAT:
             raise _unfollowed(node, "only models in single precision can")
         if any(len(tensor.layout) != rank for tensor in tensors) or any(
             value.ndim > rank for value in constants.values()
@@ -458,13 +428,13 @@ class _Follower:
         for at, *dimensions in zip(range(rank), *(tensor.layout for tensor in tensors), strict=True):
             found = dict.fromkeys(dimensions)
             if set(found) == {()} and any(shape[at] > 1 for shape in shapes):
-                found = {(_CHANNEL,): None}  # one channel becomes as many as there are constants
-            elif set(found) == {(), (_CHANNEL,)}:
+                found = {(CHANNEL,): None}  # one channel becomes as many as there are constants
+            elif set(found) == {(), (CHANNEL,)}:
                 del found[()]
             if len(found) > 1:
                 raise _unfollowed(node, "its inputs have different axes")
             layout.extend(found)
-        if sum(labels.count(_CHANNEL) for labels in layout) > 1:
+        if sum(labels.count(CHANNEL) for labels in layout) > 1:
             raise _unfollowed(node, "its inputs have different axes")
         values = {name: self._of_channels(node, value, layout) for name, value in constants.items()}
         channels = max(*(tensor.channels for tensor in tensors), *(value.size for value in values.values()), 1)
@@ -473,15 +443,15 @@ class _Follower:
     def _of_channels(self, node: Any, constant: Array, layout: Sequence[tuple[str, ...]]) -> Array:
         """The constant as one value, or as `[1, channel, 1, 1]`."""
         for at, labels in enumerate(layout[len(layout) - constant.ndim :]):
-            if labels != (_CHANNEL,):
+            if labels != (CHANNEL,):
                 if np.any(constant != constant.take([0], at)):
                     raise _unfollowed(node, "its constant is another at every place of the patch")
                 constant = constant.take([0], at)
         return constant.reshape(() if constant.size == 1 else (1, -1, 1, 1))
 
     def _follow_batchnormalization(self, node: Any) -> None:
-        tensor, attributes = self._source(node), _attributes(node)
-        if attributes.get("training_mode") or tensor.layout[1] not in ((), (_CHANNEL,)):
+        tensor, attributes = self._source(node), attributes_of(node)
+        if attributes.get("training_mode") or tensor.layout[1] not in ((), (CHANNEL,)):
             raise _unfollowed(node, "it does not normalise channels by constants")
         scale, bias, mean, variance = (self._weight(node, at).astype(np.float64) for at in (1, 2, 3, 4))
         factor = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
@@ -495,7 +465,7 @@ class _Follower:
 
     def _follow_softmax(self, node: Any) -> None:
         tensor = self._source(node)
-        if tensor.layout[_attributes(node).get("axis", -1)] != (_CHANNEL,):
+        if tensor.layout[attributes_of(node).get("axis", -1)] != (CHANNEL,):
             raise _unfollowed(node, "it does not run over channels")
         self._pointwise(node, [tensor], {}, tensor.channels, tensor.layout, axis=1)
 
@@ -505,17 +475,17 @@ class _Follower:
         tensors = [self._tensors[name] for name in node.input if name in self._tensors]
         if len(tensors) < len(node.input):
             raise _unfollowed(node, "some of its parts are constants")
-        at = _attributes(node)["axis"] % len(tensors[0].layout)
-        layouts = {(*tensor.layout[:at], (_CHANNEL,), *tensor.layout[at + 1 :]) for tensor in tensors}
+        at = attributes_of(node)["axis"] % len(tensors[0].layout)
+        layouts = {(*tensor.layout[:at], (CHANNEL,), *tensor.layout[at + 1 :]) for tensor in tensors}
         joined = {tensor.layout[at] for tensor in tensors}
-        if len(layouts) > 1 or not joined <= {(), (_CHANNEL,)} or sum(dims.count((_CHANNEL,)) for dims in layouts) > 1:
+        if len(layouts) > 1 or not joined <= {(), (CHANNEL,)} or sum(dims.count((CHANNEL,)) for dims in layouts) > 1:
             raise _unfollowed(node, "it does not join channels")
         self._pointwise(node, tensors, {}, sum(tensor.channels for tensor in tensors), layouts.pop(), axis=1)
 
     def _pointwise(
         self,
         node: Any,
-        tensors: Sequence[_Tensor],
+        tensors: Sequence[Tensor],
         constants: Mapping[str, Array],
         channels: int,
         layout: Layout,
@@ -527,191 +497,12 @@ class _Follower:
             for along in zip(*(tensor.axes for tensor in tensors), strict=True)
         ]
 
-        def write(reading: _Reading) -> Map:
+        def write(reading: Reading) -> Map:
             maps = iter(reading.maps())
             values = [constants[name] if name in constants else next(maps) if name else "" for name in node.input]
             return reading.writer.apply(node, values, attributes)
 
         self._add(node, tensors, axes, channels, layout, write)
-
-
-@dataclass(frozen=True, eq=False)
-class _Reading:
-    """What a map of a step's output is made of: parts of its sources' maps."""
-
-    writer: _Writer
-    sources: Sequence[_Tensor]
-    taps: Pair
-    needed: tuple[Shifts, Shifts]
-
-    def maps(self) -> list[Map]:
-        """Of every source the one that is read."""
-        return [
-            self._part(
-                row.source, (row.function, column.function), (row.shift, row.shift), (column.shift, column.shift)
-            )
-            for row, column in zip(*self.taps, strict=True)
-        ]
-
-    def windows(self) -> Iterator[tuple[Map, Run, Run]]:
-        """What is read of the only source in regular windows, as few as possible."""
-        for rows in runs(self.taps[0]):
-            for columns in runs(self.taps[1]):
-                functions = rows.function, columns.function
-                yield self._part(0, functions, (rows.first, rows.last), (columns.first, columns.last)), rows, columns
-
-    def _part(self, source: int, functions: tuple[int, int], *shifts: Shifts) -> Map:
-        reach = [(low + first, high + last) for (low, high), (first, last) in zip(self.needed, shifts, strict=True)]
-        return self.writer.crop(self.sources[source], functions, reach)
-
-    def convolved(self, weigh: Callable[[Run, Run], Array], bias: Array, group: int) -> Map:
-        """The sum of all windows, each with its weights, and of the bias."""
-        convolved, constant = [], bias.astype(np.float64)
-        for read, rows, columns in self.windows():
-            kernel = weigh(rows, columns)
-            if isinstance(read, str):
-                convolved.append((read, kernel, [rows.dilation, columns.dilation]))
-            else:
-                values = np.repeat(read.reshape(group, -1), kernel.shape[0] // group, axis=0)
-                constant += (kernel.sum((2, 3), dtype=np.float64) * values).sum(1)
-        constant = constant.astype(np.float32)
-        if not convolved:
-            return constant.reshape(1, -1, 1, 1)
-        total = ""
-        for read, kernel, dilations in convolved:
-            self.writer.multiply_adds += kernel.size
-            inputs: list[Map] = [read, kernel] if total else [read, kernel, constant]
-            shape = kernel.shape[2:]
-            part = self.writer.node("Conv", inputs, kernel_shape=shape, dilations=dilations, group=group)
-            total = self.writer.node("Add", [total, part]) if total else part
-        return total
-
-    def largest(self) -> Map:
-        """The largest value of all windows."""
-        constants, names = [], []
-        for read, rows, columns in self.windows():
-            sizes, dilations = [len(rows.taps), len(columns.taps)], [rows.dilation, columns.dilation]
-            if not isinstance(read, str):
-                constants.append(read)
-            elif sizes == [1, 1]:
-                names.append(read)
-            else:
-                names.append(self.writer.node("MaxPool", [read], kernel_shape=sizes, dilations=dilations))
-        parts: list[Map] = [*names, *([np.max(constants, axis=0)] if constants else [])]
-        return self.writer.node("Max", parts) if len(parts) > 1 else parts[0]
-
-
-class _Writer:
-    """Writes the slice model."""
-
-    def __init__(self, opset: int) -> None:
-        self.multiply_adds = 0
-        self._opset = opset
-        self._nodes: list[Any] = []
-        self._initializers: dict[str, Any] = {}
-        self._names: dict[tuple[Any, ...], str] = {}  # of constants and crops that are there already
-        self._kept: list[Array] = []
-
-    def write(self, step: _Step) -> None:
-        """All maps of the step's output that something needs."""
-        rows, columns = step.output.axes
-        for row in _used(rows):
-            for column in _used(columns):
-                taps = rows.functions[row], columns.functions[column]
-                needed = rows.needed.get(row, (0, 0)), columns.needed.get(column, (0, 0))
-                step.output.maps[row, column] = step.write(_Reading(self, step.sources, taps, needed))
-
-    def node(self, operator: str, inputs: Sequence[Map], **attributes: Any) -> str:
-        """A new node; what it gives has its name."""
-        name = f"{operator.lower()}_{len(self._nodes)}"
-        names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
-        self._nodes.append(helper.make_node(operator, names, [name], name=name, **attributes))
-        return name
-
-    def apply(self, node: Any, values: Sequence[Map], attributes: Mapping[str, Any]) -> Map:
-        """A node of the patch model applied to maps and constants."""
-        given = _attributes(node) | dict(attributes)
-        names = [value for value in values if isinstance(value, str) and value]
-        if not names:
-            inputs = {f"value_{at}": value for at, value in enumerate(values) if not isinstance(value, str)}
-            of_values = [f"value_{at}" if f"value_{at}" in inputs else "" for at in range(len(values))]
-            return _evaluated(helper.make_node(node.op_type, of_values, ["result"], **given), inputs, self._opset)[0]
-        if node.op_type == "Concat":  # alone among these operators it does not spread constants over a map
-            values = [value if isinstance(value, str) else self._spread(value, names[0]) for value in values]
-        return self.node(node.op_type, values, **given)
-
-    def _spread(self, constant: Array, like: str) -> str:
-        """A map of the constant, as large as another."""
-        size = self.node("Slice", [self.node("Shape", [like]), _integers(2), _integers(4)])
-        return self.node("Expand", [constant, self.node("Concat", [_integers(*constant.shape[:2]), size], axis=0)])
-
-    def crop(self, source: _Tensor, functions: tuple[int, int], wanted: Sequence[Shifts]) -> Map:
-        """A map of the source from the first to the last shift `wanted` along either axis."""
-        whole = source.maps[functions]
-        if not isinstance(whole, str):
-            return whole
-        axes, starts, ends = [], [], []
-        for axis, (function, (first, last)) in enumerate(zip(functions, wanted, strict=True)):
-            low, high = source.axes[axis].needed[function]
-            if (first, last) != (low, high):
-                axes.append(axis + 2)
-                starts.append(first - low)
-                ends.append(last - high or np.iinfo(np.int64).max)
-        if not axes:
-            return whole
-        key = (whole, *axes, *starts, *ends)
-        if key not in self._names:
-            self._names[key] = self.node("Slice", [whole, *(_integers(*edges) for edges in (starts, ends, axes))])
-        return self._names[key]
-
-    def _constant(self, values: Array) -> str:
-        """Of equal small constants there is one, and of large ones that are the same array: kernels of many maps."""
-        small = values.size <= 4096
-        key = (values.dtype.str, values.shape, values.tobytes()) if small else (id(values),)
-        if key not in self._names:
-            self._names[key] = self._initializer(f"constant_{len(self._initializers)}", values)
-            self._kept.append(values)  # lest another array gets its id
-        return self._names[key]
-
-    def _initializer(self, name: str, values: Array) -> str:
-        self._initializers[name] = numpy_helper.from_array(np.asarray(values, order="C"), name)
-        return name
-
-    def scaled_and_padded(self, card: ModelCard) -> str:
-        """Scaled amplitude as `infer.amplitude` has it, and zeros around it."""
-        before = card.patch_size // 2
-        after = card.patch_size - 1 - before
-        clip = self._initializer("amplitude_clip", np.array(card.amplitude_clip or 1.0, np.float32))
-        padding = self._initializer("padding", _integers(before, before, after, after))
-        undefined, minus_one, zero, one = (np.array(value, np.float32) for value in (UNDEFINED, -1, 0, 1))
-        is_amplitude = self.node("Less", [self.node("Abs", ["section"]), undefined])  # false for NaN
-        scaled = self.node("Div", [self.node("Where", [is_amplitude, "section", zero]), clip])
-        clipped = self.node("Clip", [scaled, minus_one, one])
-        return self.node("Unsqueeze", [self.node("Pad", [clipped, padding, zero]), _integers(0, 1)])
-
-    def name_outputs(self, probabilities: str) -> None:
-        """The facies and the probabilities, without the dimension of the batch."""
-        best = self.node("Squeeze", [self.node("ArgMax", [probabilities], axis=1, keepdims=0), _integers(0)])
-        self._nodes.append(helper.make_node("Cast", [best], ["facies"], name="facies", to=TensorProto.INT8))
-        of_facies = [probabilities, self._constant(_integers(0))]
-        self._nodes.append(helper.make_node("Squeeze", of_facies, ["probabilities"], name="probabilities"))
-
-    def model(self, card: ModelCard, ir_version: int) -> Any:
-        """What was written, as an onnx.ModelProto."""
-        values, size = helper.make_tensor_value_info, [_TRACE, _SAMPLE]
-        inputs = [
-            values("section", TensorProto.FLOAT, size),
-            values("amplitude_clip", TensorProto.FLOAT, []),
-            values("padding", TensorProto.INT64, [4]),
-        ]
-        outputs = [
-            values("facies", TensorProto.INT8, size),
-            values("probabilities", TensorProto.FLOAT, [len(card.facies_names), *size]),
-        ]
-        initializers = list(self._initializers.values())
-        graph = helper.make_graph(self._nodes, f"{card.name} slice", inputs, outputs, initializers)
-        opsets = [helper.make_operatorsetid("", self._opset)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="facies-edge")
 
 
 def _check_contract(patch_model: Any, patch_size: int, opset: int) -> None:
@@ -731,26 +522,8 @@ def _check_contract(patch_model: Any, patch_size: int, opset: int) -> None:
         )
 
 
-def _attributes(node: Any) -> dict[str, Any]:
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
-def _evaluated(node: Any, values: Mapping[str, Array], opset: int) -> list[Array]:
-    """What the node gives for constants."""
-    inputs = {name: np.asarray(values[name]) for name in node.input if name}
-    infos = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-        for name, value in inputs.items()
-    ]
-    outputs = [helper.make_empty_tensor_value_info(name) for name in node.output]
-    graph = helper.make_graph([node], "constant", infos, outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_operatorsetid("", opset)])
-    results: list[Array] = ReferenceEvaluator(model).run(None, inputs)
-    return results
-
-
 def _by_window(
-    tensor: _Tensor,
+    tensor: Tensor,
     order: Sequence[str],
     sizes: Sequence[int],
     attributes: Mapping[str, Any],
@@ -764,7 +537,7 @@ def _by_window(
     pads = attributes.get("pads", [0, 0, 0, 0])
     axes = {}
     for at, (label, size, stride, dilation) in enumerate(zip(order, sizes, strides, dilations, strict=True)):
-        axis = tensor.axes[_PLACES.index(label)]
+        axis = tensor.axes[PLACES.index(label)]
         reach = dilation * (size - 1) + 1
         before, after = _padding(attributes.get("auto_pad", b"NOTSET"), len(axis), reach, stride, pads[at::2])
         begins = _begins(len(axis), reach, stride, before, after, bool(attributes.get("ceil_mode")))
@@ -775,7 +548,7 @@ def _by_window(
         if counted is not None:
             windows = [[Read(read.position, counted[at] or len(window)) for read in window] for window in windows]
         axes[label] = axis_after([axis], windows)
-    return [axes[label] for label in _PLACES]
+    return [axes[label] for label in PLACES]
 
 
 def _begins(length: int, reach: int, stride: int, before: int, after: int, ceil: bool) -> range:
@@ -805,14 +578,6 @@ def _itself(axis: Axis, tap: int = 0) -> Axis:
 def _whole(axis: Axis, taps: Iterable[int]) -> Axis:
     """One position that reads all of them."""
     return axis_after([axis], [[Read(at, tap) for at, tap in enumerate(taps)]])
-
-
-def _used(axis: Axis) -> list[int]:
-    return [function for function, constant in enumerate(axis.constant) if constant or function in axis.needed]
-
-
-def _integers(*values: int) -> Array:
-    return np.array(values, np.int64)
 
 
 def _layout(*labels: str) -> Layout:
