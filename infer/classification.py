@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from infer.amplitude import check_clip, scale_amplitude
 from infer.errors import ModelError, OptionError
-from infer.patch_engine import classify_samples
 from infer.section import NO_DATA, FaciesSection, Section
 from infer.sessions import Model
 from infer.slice_engine import classify_in_tiles
@@ -45,6 +44,8 @@ def classify(
     if model.engine(stride) == "slice":
         coarse = classify_in_tiles(scaled, traces, samples, model, progress, cancel)
     else:
+        from infer.patch_engine import classify_samples  # numba takes half a second, and slices do without
+
         coarse = classify_samples(scaled, traces, samples, model, batch_size, progress, cancel)
     if not np.isfinite(coarse).all():
         raise ModelError(f"{model.card.name} gives probabilities that are no numbers; its weights must be damaged.")

@@ -186,7 +186,7 @@ def test_no_memory_is_a_sentence(infer, cube, tiny_model, monkeypatch):
     def exhausted(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("infer.classification.classify_samples", exhausted)
+    monkeypatch.setattr("infer.patch_engine.classify_samples", exhausted)
     status, _, errors = infer("slice", cube, "--inline", 12, "--model", tiny_model(8), "--device", "cpu")
     assert status == 2
     assert errors == (
@@ -212,7 +212,7 @@ def test_ctrl_c_is_a_sentence_too(infer, cube, tiny_model, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("infer.classification.classify_samples", interrupted)
+    monkeypatch.setattr("infer.patch_engine.classify_samples", interrupted)
     assert infer("slice", cube, "--inline", 12, "--model", tiny_model(8), "--device", "cpu") == (
         130,
         "",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -291,3 +293,17 @@ def test_a_slice_model_that_breaks_its_contract(tmp_path):
 def test_the_tile_follows_the_device_and_the_patch(tiny_model):
     assert Model(tiny_model(8), "cpu").tile_size == sessions.CPU_TILE
     assert Model(tiny_model(200), "cpu").tile_size == 200
+
+
+def test_slices_do_without_numba(sliced_model):
+    """It takes half a second to start, of the few that a line takes."""
+    program = (
+        "import sys, infer, numpy as np\n"
+        "from infer.section import Section\n"
+        "numbers = np.arange(9, dtype=np.int32)\n"
+        "section = Section('inline', 1, np.ones((9, 7), np.float32), numbers, numbers, np.arange(7.0), numbers > -1)\n"
+        "infer.classify(section, infer.load_model(sys.argv[1], 'cpu'), 1.0)\n"
+        "print('numba' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, sliced_model(8)], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
