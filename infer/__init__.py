@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from infer.card import ModelCard as ModelCard
     from infer.classification import classify as classify
+    from infer.errors import Cancelled as Cancelled
     from infer.errors import InferError as InferError
     from infer.models import list_models as list_models
     from infer.models import load_model as load_model
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from infer.writers import write as write
 
 _HOMES = {
+    "Cancelled": "infer.errors",
     "FaciesSection": "infer.section",
     "InferError": "infer.errors",
     "Model": "infer.sessions",

@@ -78,14 +78,12 @@ def slice_model_of(path: Path, card: ModelCard) -> SliceModel | None:
     beside = slice_path(path)
     if not beside.is_file():
         return None
+    again = f"make it again with `trainer slice {path}`."
     try:
         same = card.weights_sha256 != "" and _what_runs(read_card(beside)) == _what_runs(card)
     except InferError:
-        same = False
-    reason = (
-        f"{beside.name} is no slice model of the weights in {path.name}: make it again with `trainer slice {path}`."
-    )
-    return SliceModel(beside, "" if same else reason)
+        return SliceModel(beside, f"{beside.name} cannot be read, and is damaged perhaps: {again}")
+    return SliceModel(beside, "" if same else f"{beside.name} is no slice model of the weights in {path.name}: {again}")
 
 
 def load_model(
@@ -110,15 +108,18 @@ def load_model(
         return Model(path, device)
     if engine == "patch":
         return Model(path, device)
-    slice_model = slice_model_of(path, read_card(path))
+    card = read_card(path)
+    slice_model = slice_model_of(path, card)
     if engine == "slice":
-        return Model(path, device, files={"slice": _usable(slice_model, path)})
+        return Model(path, device, files={"slice": _usable(slice_model, path, card)})
     if slice_model is None or slice_model.reason:
         return Model(path, device, no_slice_reason=slice_model.reason if slice_model else "")
     return Model(path, device, files={"patch": path, "slice": slice_model.path}, stride=stride)
 
 
-def _usable(slice_model: SliceModel | None, path: Path) -> Path:
+def _usable(slice_model: SliceModel | None, path: Path, card: ModelCard) -> Path:
+    if slice_model is None and card.precision != "fp32":
+        raise ModelNotFoundError(f"{path.name} is in {card.precision}, and there are slice models in fp32 only.")
     if slice_model is None:
         raise ModelNotFoundError(
             f"There is no slice model {slice_path(path).name} beside {path.name}: make it with `trainer slice {path}`."

@@ -56,8 +56,8 @@ Legend = Annotated[
     ),
 ]
 PaintedSurvey = Annotated[Path, typer.Argument(metavar="CUBE", help="The survey's SEG-Y file.", show_default=False)]
-Inline = Annotated[int | None, typer.Option(metavar="N", help="Draw the inline with this number.")]
-Crossline = Annotated[int | None, typer.Option(metavar="N", help="Draw the crossline with this number.")]
+Inline = Annotated[int | None, typer.Option(metavar="N", help="The inline with this number.")]
+Crossline = Annotated[int | None, typer.Option(metavar="N", help="The crossline with this number.")]
 PicksPicture = Annotated[
     Path | None, typer.Option("--out", metavar="PICTURE.png", help="[default: picks_LINE.png in this folder]")
 ]
@@ -259,6 +259,8 @@ def slice_(model: PatchModel, survey: ProofSurvey = None, inline: Inline = None,
     from trainer.slice_export import export_slice
 
     section = None
+    if survey is None and (inline, crossline) != (None, None):
+        raise OptionError("A line to prove it on is one of a survey: give that with --survey.")
     if survey:
         from infer.survey import open_survey
 

@@ -16,7 +16,7 @@ from infer.demo import DEMO_INLINE, write_demo
 from infer.models import slice_path
 from infer.patch_engine import classify_samples
 from infer.section import Section
-from infer.sessions import Model
+from infer.sessions import SLICE_SUFFIX, Model
 from infer.survey import open_survey
 from trainer.runs import writing
 from trainer.slicegraph import SliceError, SliceGraph, check_worth, slice_graph
@@ -57,6 +57,8 @@ def export_slice(model: Path, section: Section | None = None) -> SliceExport:
     not pay. OutputError: it cannot be written there. In all these cases no file is left, an older one neither.
     """
     card, path = read_card(model), slice_path(model)
+    if model.name.endswith(SLICE_SUFFIX):
+        raise SliceError(f"{model.name} is a slice model already.")
     try:
         graph = slice_graph(onnx.load(model), card)
         check_worth(graph, card.name)

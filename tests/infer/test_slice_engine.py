@@ -246,16 +246,24 @@ def test_the_slice_engine_without_a_slice_model(tiny_model):
     assert load_model(path, "cpu").no_slice_reason == ""
 
 
+def test_there_is_no_slice_model_to_make_of_a_model_in_int8(tiny_model):
+    path = tiny_model(8)
+    write_card(path, replace(card_for(8), precision="int8"))
+    with pytest.raises(ModelNotFoundError) as error:
+        load_model(path, "cpu", "slice")
+    assert str(error.value) == "tiny8.onnx is in int8, and there are slice models in fp32 only."
+
+
 @pytest.mark.parametrize("change", [{"weights_sha256": "f" * 64}, {"precision": "int8"}, {"weights_sha256": ""}, None])
 def test_a_slice_model_of_other_weights_does_not_run(sliced_model, change, started):
     path = sliced_model(8)
     if change is None:
         slice_path(path).write_bytes(b"half a file")
+        reason = "tiny8.slice.onnx cannot be read, and is damaged perhaps"
     else:
         write_card(slice_path(path), replace(card_for(8), **change))
-    reason = (
-        f"tiny8.slice.onnx is no slice model of the weights in tiny8.onnx: make it again with `trainer slice {path}`."
-    )
+        reason = "tiny8.slice.onnx is no slice model of the weights in tiny8.onnx"
+    reason = f"{reason}: make it again with `trainer slice {path}`."
     model = load_model(path, "cpu")
     assert (model.engine(), model.no_slice_reason, started) == ("patch", reason, ["tiny8.onnx"])
     with pytest.raises(ModelError) as error:

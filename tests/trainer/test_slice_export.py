@@ -17,6 +17,7 @@ pytest.importorskip("onnxruntime", exc_type=ImportError, reason="a slice model i
 from infer.card import read_card, write_card
 from infer.classification import classify
 from infer.demo import write_demo
+from infer.errors import OptionError
 from infer.models import load_model
 from infer.survey import open_survey
 from trainer import cli, slice_export
@@ -87,6 +88,20 @@ def test_a_model_in_int8_is_refused_by_the_name_of_its_operator(tmp_path: Path) 
     quantised = Path(shutil.copy(ROOT / "exported/vgg16.onnx", tmp_path / "vgg16.onnx"))
     with pytest.raises(SliceError, match="it has the operator QuantizeLinear"):
         export_slice(quantised)
+
+
+def test_a_slice_model_is_none_to_compile(model: Path) -> None:
+    compiled = export_slice(model).path
+    with pytest.raises(SliceError) as caught:
+        export_slice(compiled)
+    assert str(caught.value) == "mine.slice.onnx is a slice model already."
+    assert compiled.exists()
+
+
+def test_a_line_without_its_survey_is_refused(model: Path) -> None:
+    with pytest.raises(OptionError) as caught:
+        cli.slice_(str(model), None, inline=301)
+    assert str(caught.value) == "A line to prove it on is one of a survey: give that with --survey."
 
 
 def test_the_command_proves_it_on_a_line_that_is_given(
