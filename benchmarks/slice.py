@@ -11,7 +11,7 @@
 Each contender runs in a process of its own, in turn, several times over; the medians are printed. Then: how long the
 slice model's multiply-adds would take as a large matrix product on all cores, and all of `infer slice` as a process.
 
-    python benchmarks/slice.py [SURVEY.sgy CROSSLINE]
+    python benchmarks/slice.py [SURVEY.sgy CROSSLINE [CONTENDER...]]
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ ROUNDS = 3
 
 
 def main() -> None:
-    survey = sys.argv[1:3]
+    survey, contenders = sys.argv[1:3], sys.argv[3:] or list(CONTENDERS)
     print(describe_machine())
     print(f"{MODEL} on {'crossline ' + survey[1] + ' of ' + Path(survey[0]).name if survey else 'a line of noise'}")
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
-    for _, name in itertools.product(range(ROUNDS), CONTENDERS):
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+    for _, name in itertools.product(range(ROUNDS), contenders):
         command = [sys.executable, __file__, "--contender", name, *survey]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
         runs[name].append(json.loads(run.stdout.splitlines()[-1]))
