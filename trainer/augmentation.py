@@ -43,10 +43,27 @@ class Augmentation:
 NO_AUGMENTATION = Augmentation()
 
 
+@dataclass(frozen=True)
+class SectionCopy:
+    """A whole section changed as its patches would be, where what a network makes of it is computed only once."""
+
+    mirror: bool = False  # along the line
+    gain: float = 1.0  # amplitudes by this factor, then clipped at ±1 again
+
+    def of(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The copy of a scaled section `[trace, sample]`."""
+        changed = np.clip(scaled * np.float32(self.gain), -1, 1) if self.gain != 1 else scaled
+        return np.ascontiguousarray(changed[::-1] if self.mirror else changed)
+
+    def traces(self, traces: NDArray[np.int64], n_traces: int) -> NDArray[np.int64]:
+        """Where in the copy of a section of so many traces these traces are."""
+        return n_traces - 1 - traces if self.mirror else traces
+
+
 def mixed(
     patches: NDArray[np.float32], facies: NDArray[np.float32], alpha: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Each patch `[patch, P, P]`, and its facies `[patch, facies]`, mixed with a smaller share of another one.
+    """Each patch `[patch, ...]`, and its facies `[patch, facies]`, mixed with a smaller share of another one.
 
     Shares come from a beta distribution (alpha, alpha). Source: Zhang et al. 2018, "mixup: beyond empirical risk
     minimization".
@@ -54,7 +71,7 @@ def mixed(
     share = rng.beta(alpha, alpha, (len(patches), 1)).astype(np.float32)
     share = np.maximum(share, 1 - share)
     other = rng.permutation(len(patches))
-    own = share[:, :, None]
+    own = share.reshape(-1, *[1] * (patches.ndim - 1))
     return own * patches + (1 - own) * patches[other], share * facies + (1 - share) * facies[other]
 
 

@@ -16,7 +16,7 @@ import typer
 from infer.cli import one_line
 from infer.cli import run as run_commands
 from infer.errors import DependencyError, OptionError
-from trainer.names import NETWORK_NAMES, PATCH_SIZE, check_patch_size
+from trainer.names import PATCH_SIZES
 
 app = typer.Typer(
     help="Train patch classifiers on one labelled line and export them for `infer`.",
@@ -26,7 +26,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-NetworkName = Annotated[str, typer.Argument(metavar="NETWORK", help="waldeland, vgg16 or resnet50", show_default=False)]
+NetworkName = Annotated[
+    str, typer.Argument(metavar="NETWORK", help="waldeland, vgg16, resnet50 or vgg16-context", show_default=False)
+]
 Survey = Annotated[Path, typer.Option(metavar="CUBE", help="The survey's SEG-Y file.", show_default=False)]
 FitSurvey = Annotated[
     Path | None, typer.Option("--survey", metavar="CUBE", help="The survey's SEG-Y file.", show_default=False)
@@ -69,9 +71,24 @@ SplitName = Annotated[
         help="blocked: test on blocks of traces of their own; random: on any quarter of picks.",
     ),
 ]
-RecipeName = Annotated[str, typer.Option("--recipe", metavar="NAME", help="default, or paper: that of the paper.")]
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="default; paper: that of the paper; quick, of vgg16-context: only its head, in seconds.",
+    ),
+]
 Epochs = Annotated[int | None, typer.Option(metavar="N", help="At most. [default: the recipe's]", show_default=False)]
-PatchSize = Annotated[int, typer.Option(metavar="P", help="Traces and samples on a side of a patch.")]
+PatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="P",
+        help="Traces and samples on a side of a patch. [default: 64; 244 for vgg16-context]",
+        show_default=False,
+    ),
+]
 Weights = Annotated[
     str,
     typer.Option(
@@ -144,7 +161,7 @@ def fit(
     split: SplitName = "blocked",
     recipe: RecipeName = "default",
     epochs: Epochs = None,
-    patch_size: PatchSize = PATCH_SIZE,
+    patch_size: PatchSize = None,
     weights: Weights = "",
     seed: Seed = 2018,
     run: NewRun = None,
@@ -185,7 +202,7 @@ def fit(
             polarity,
             split,
             recipe,
-            patch_size,
+            patch_size or 0,
             weights,
         )
         prepared = prepare(request, say)
@@ -197,19 +214,22 @@ def fit(
 
 
 @app.command()
-def networks(patch_size: PatchSize = PATCH_SIZE) -> None:
+def networks(patch_size: PatchSize = None) -> None:
     """List the networks: input, parameters, how many of them are trained, and how."""
-    for name in NETWORK_NAMES:
-        check_patch_size(name, patch_size)
     _check_installed()
     _start_tensorflow()
     from trainer.networks import NETWORKS
     from trainer.recipes import RECIPES
 
     for name, network in NETWORKS.items():
-        model = network.built(patch_size)
+        size = patch_size or PATCH_SIZES[name]
+        try:
+            model = network.built(size)
+        except OptionError as too_small:
+            print(too_small)
+            continue
         trainable = sum(weights.numpy().size for weights in model.trainable_weights)
-        print(f"{name}: patches of {patch_size} x {patch_size} samples, {network.summary}")
+        print(f"{name}: patches of {size} x {size} samples, {network.summary}")
         print(f"  parameters  {model.count_params():,}, of which {trainable:,} are trained")
         for recipe_name, recipe in RECIPES[name].items():
             print(f"  {recipe_name:<11} {recipe.describe()}")

@@ -33,6 +33,13 @@ class LabelledSection:
         """The patches `[patch, P, P]` around the picks at positions `which`."""
         return cut_patches(self.scaled, self.picks.trace[which], self.picks.sample[which], patch_size)
 
+    def changed_patches(
+        self, which: NDArray[np.int64], patch_size: int, augmentation: Augmentation, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """The same for training: cut and changed as the augmentation has it."""
+        trace, sample = augmentation.centres(self.picks.trace[which], self.picks.sample[which], rng)
+        return augmentation.change(cut_patches(self.scaled, trace, sample, patch_size), rng)
+
     def one_hot(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
         """The true facies `[patch, facies]` of these picks, as Keras wants them."""
         return np.eye(len(FACIES_NAMES), dtype=np.float32)[self.picks.facies[which]]
@@ -49,8 +56,9 @@ class PatchBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self, labelled: LabelledSection, which: NDArray[np.int64], patch_size: int, batch_size: int = 256
     ) -> None:
         """Batches of the picks at positions `which`, in that order."""
-        # Cutting releases the GIL and is six times faster than training on two cores: Keras never waits.
-        super().__init__(workers=2, max_queue_size=10)
+        # Cutting releases the GIL and is six times faster than training on two cores: Keras never waits. A batch of
+        # features may take 50 MB, so that few stand in the queue.
+        super().__init__(workers=2, max_queue_size=4)
         self._labelled = labelled
         self._which = which
         self._patch_size = patch_size
@@ -108,10 +116,8 @@ class TrainingBatches(PatchBatches):
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         which = self._which[self._bounds[index] : self._bounds[index + 1]]
         rng = np.random.default_rng((self._seed, self._epoch, index))
-        picks = self._labelled.picks
-        trace, sample = self._augmentation.centres(picks.trace[which], picks.sample[which], rng)
-        patches = cut_patches(self._labelled.scaled, trace, sample, self._patch_size)
-        patches, facies = self._augmentation.change(patches, rng), self._labelled.one_hot(which)
+        patches = self._labelled.changed_patches(which, self._patch_size, self._augmentation, rng)
+        facies = self._labelled.one_hot(which)
         return mixed(patches, facies, self._augmentation.mix, rng) if self._augmentation.mix else (patches, facies)
 
     def draw(self, epoch: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from trainer.dataset import LabelledSection, PatchBatches, some_of
+from trainer.features import FEATURES, trained_part
 from trainer.recipes import find_recipe
 from trainer.runs import Run, write_text, writing
 from trainer.saved import load_network
@@ -29,12 +30,15 @@ def evaluate(trained: Trained, at_most: int | None = None) -> dict[str, Scores]:
     at_most: how many picks of each part to score, spread evenly over it, and nothing is written then: what the folder
     holds are the scores of as many as the recipe scores, which is the default.
 
+    Where the recipe froze layers, features of the section are used, and computed again if they are gone.
+
     Raises RunError: the network cannot be read. OutputError: the folder takes no more.
     """
     request, prepared = trained.request, trained.prepared
     labelled = LabelledSection.of(prepared.section, prepared.amplitude_clip, prepared.placed)
-    scored = at_most or find_recipe(request.network, request.recipe).scored
-    scores = score_parts(load_network(trained.run), labelled, prepared.split, scored)
+    recipe = find_recipe(request.network, request.recipe)
+    model, seen = trained_part(load_network(trained.run), labelled, recipe, trained.run.folder.parent / FEATURES)
+    scores = score_parts(model, seen, prepared.split, at_most or recipe.scored)
     if at_most is None:
         _write(trained, scores)
     return scores

@@ -17,7 +17,7 @@ from trainer.graph import OPSET, check_graph, to_onnx
 from trainer.names import check_precision
 from trainer.picks import PicksError
 from trainer.precision import in_precision
-from trainer.proof import Evidence, Proof, prove
+from trainer.proof import Evidence, Proof, affordable_patches, prove
 from trainer.runs import Run, find_run, prepare_again, writing
 from trainer.saved import load_network
 from trainer.shelf import EXPORTED, place_for
@@ -79,8 +79,8 @@ def export(
     card = run.read_card()
     card = replace(card, name=name or card.name, precision=precision, libraries=card.libraries | _libraries())
     path = place_for(card, out, replace=replace_other)
-    evidence = _evidence(run, card, survey)
     model = load_network(run)
+    evidence = _evidence(run, card, survey, affordable_patches(model))
     onnx_model = in_precision(to_onnx(model), precision, evidence.calibration)
     check_graph(onnx_model)
     with writing(path) as temporary:
@@ -91,11 +91,11 @@ def export(
     return Export(path, run, card, proof)
 
 
-def _evidence(run: Run, card: ModelCard, survey: Path | None) -> Evidence:
+def _evidence(run: Run, card: ModelCard, survey: Path | None, at_most: int) -> Evidence:
     if card.precision == "fp32":
-        return Evidence.of_line(_training_section(run, survey), card)
+        return Evidence.of_line(_training_section(run, survey), card, at_most)
     try:
-        return Evidence.of_picks(prepare_again(run, survey), card)
+        return Evidence.of_picks(prepare_again(run, survey), card, at_most)
     except PicksError as error:
         raise PicksError(
             f"A model in {card.precision} is measured on the picks that the network was trained on, and they cannot "

@@ -23,6 +23,7 @@ from infer.errors import Cancelled, OptionError
 from infer.facies import FACIES_COLOURS, FACIES_NAMES
 from trainer.dataset import LabelledSection, PatchBatches, TrainingBatches, some_of
 from trainer.evaluate import score_parts, write_scores
+from trainer.features import FEATURES, trained_part, whole_network
 from trainer.networks import find_network
 from trainer.normalisation import Restate
 from trainer.progress import EpochLines
@@ -69,25 +70,30 @@ def _train_and_score(prepared: Prepared, run: Run, say: Callable[[str], None], l
     recipe = find_recipe(prepared.request.network, prepared.request.recipe)
     labelled = LabelledSection.of(prepared.section, prepared.amplitude_clip, prepared.placed)
     started = time.perf_counter()
-    model = _train(prepared, recipe, labelled, run, live)
+    model = _train(prepared, recipe, labelled, run, say, live)
     say(f"Trained in {time.perf_counter() - started:.0f} s. Scoring.")
 
-    scores = score_parts(model, labelled, prepared.split, recipe.scored)
+    part, seen = trained_part(model, labelled, recipe, run.folder.parent / FEATURES)
+    scores = score_parts(part, seen, prepared.split, recipe.scored)
     write_scores(run, scores)
     run.write_card(_card(prepared, run, recipe, scores, model))
     for path in run.checkpoints():  # nothing to go on with any more
         path.unlink()
-    for part, s in scores.items():
-        say(f"{part:<10} loss {s.loss:.4f}, accuracy {100 * s.accuracy:.2f} %, MAE {s.mae:.4f}, {s.patches:,} picks")
+    for name, s in scores.items():
+        say(f"{name:<10} loss {s.loss:.4f}, accuracy {100 * s.accuracy:.2f} %, MAE {s.mae:.4f}, {s.patches:,} picks")
 
 
-def _train(prepared: Prepared, recipe: Recipe, labelled: LabelledSection, run: Run, live: bool) -> keras.Model:
+def _train(
+    prepared: Prepared, recipe: Recipe, labelled: LabelledSection, run: Run, say: Callable[[str], None], live: bool
+) -> keras.Model:
     """The network with its best weights."""
     request, split, done = prepared.request, prepared.split, run.epochs_done()
     epochs = request.epochs or recipe.epochs
     keras.utils.set_random_seed(request.seed)
+    network = _initial(request, run)
+    part, seen = trained_part(network, labelled, recipe, run.folder.parent / FEATURES, recipe.copies, say)
     train = TrainingBatches(
-        labelled,
+        seen,
         split.train,
         request.patch_size,
         recipe.batch_size,
@@ -96,8 +102,8 @@ def _train(prepared: Prepared, recipe: Recipe, labelled: LabelledSection, run: R
         balanced=recipe.balanced,
         augmentation=recipe.augmentation,
     )
-    validation = PatchBatches(labelled, some_of(split.validation, recipe.validated), request.patch_size)
-    model = load_checkpoint(run) if done else _new(prepared, recipe.optimizer(epochs * train.num_batches))
+    validation = PatchBatches(seen, some_of(split.validation, recipe.validated), request.patch_size)
+    model = load_checkpoint(run) if done else _compiled(part, recipe.optimizer(epochs * train.num_batches))
     # The history comes first: it is to be whole also for the epoch that stops the training. The checkpoint comes last:
     # an epoch is done when all of it is kept.
     history = History(run)
@@ -105,7 +111,7 @@ def _train(prepared: Prepared, recipe: Recipe, labelled: LabelledSection, run: R
         Draw(train, request.seed),
         Restate(train, recipe.restated),
         history,
-        KeepBest(run, recipe.patience, history),
+        KeepBest(run, recipe.patience, history, network),
         Checkpoint(run),
     ]
     lines = EpochLines(train.patches)
@@ -116,6 +122,7 @@ def _train(prepared: Prepared, recipe: Recipe, labelled: LabelledSection, run: R
                 validation_data=validation,
                 initial_epoch=done,
                 epochs=epochs,
+                shuffle=False,  # batches: what each epoch holds is in an order of its own already
                 verbose=0,
                 callbacks=[*callbacks, lines] if live else callbacks,
             )
@@ -146,9 +153,14 @@ def _has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _new(prepared: Prepared, optimizer: Any) -> keras.Model:
-    request = prepared.request
-    model = find_network(request.network).built(request.patch_size, request.initial_weights)
+def _initial(request: FitRequest, run: Run) -> keras.Model:
+    """The network before training, or the best one so far: what is frozen in it is the same."""
+    if run.model.is_file():
+        return load_network(run)
+    return find_network(request.network).built(request.patch_size, request.initial_weights)
+
+
+def _compiled(model: keras.Model, optimizer: Any) -> keras.Model:
     model.compile(optimizer, loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=worth_compiling())
     return model
 
@@ -210,16 +222,17 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
     What it knows is in the history and in the run folder, so that a resumed training stops where it would have.
     """
 
-    def __init__(self, run: Run, patience: int, history: History) -> None:
+    def __init__(self, run: Run, patience: int, history: History, network: keras.Model) -> None:
+        """network: the whole network, of which a part may be what is trained."""
         super().__init__()
-        self._run, self._patience, self._history = run, patience, history
+        self._run, self._patience, self._history, self._network = run, patience, history, network
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras' signature
         """Keep the network, or wait, or stop. The history has this epoch's row already."""
         loss, accuracy = np.array(self._history.rows)[:, 3:5].T
         if loss[-1] < np.fmin.reduce(loss[:-1], initial=np.inf):
             with writing(self._run.model) as temporary:
-                self.model.save(temporary, include_optimizer=False)
+                whole_network(self._network, self.model).save(temporary, include_optimizer=False)
         if epochs_since_better(loss, accuracy) >= self._patience:
             self.model.stop_training = True
 

@@ -6,14 +6,21 @@ from pathlib import Path
 
 from infer.errors import OptionError, OutputError
 
-NETWORK_NAMES = ("waldeland", "vgg16", "resnet50")
-PRETRAINED = ("vgg16", "resnet50")
+NETWORK_NAMES = ("waldeland", "vgg16", "resnet50", "vgg16-context")
+PRETRAINED = ("vgg16", "resnet50", "vgg16-context")
 """Those that start from ImageNet weights."""
-PATCH_SIZE = 64
+CONTEXT = {"waldeland": 0, "vgg16": 0, "resnet50": 0, "vgg16-context": 180}
+"""Traces and samples of a patch, on both sides together, that a network sees in the place of padding."""
+PATCH_SIZES = {network: 64 + context for network, context in CONTEXT.items()}
 """By default."""
-SMALLEST_PATCH = {"waldeland": 8, "vgg16": 32, "resnet50": 32}
+SMALLEST_PATCH = {"waldeland": 8, "vgg16": 32, "resnet50": 32, "vgg16-context": 212}
 """Below it nothing is left of a patch after the network's strides, or Keras refuses."""
-RECIPE_NAMES = ("default", "paper")
+RECIPE_NAMES = {
+    "waldeland": ("default", "paper"),
+    "vgg16": ("default", "paper"),
+    "resnet50": ("default", "paper"),
+    "vgg16-context": ("default", "quick"),
+}
 SPLIT_NAMES = ("blocked", "random")
 PRECISION_NAMES = ("fp32", "fp16", "int8")
 
@@ -23,9 +30,9 @@ def check_network(name: str) -> None:
     _check_known("network", name, NETWORK_NAMES)
 
 
-def check_recipe(name: str) -> None:
-    """Raise OptionError where there is no recipe of that name."""
-    _check_known("recipe", name, RECIPE_NAMES)
+def check_recipe(network: str, name: str) -> None:
+    """Raise OptionError where the network has no recipe of that name."""
+    _check_known("recipe", name, RECIPE_NAMES[network], f" for {network}")
 
 
 def check_split(name: str) -> None:
@@ -53,7 +60,7 @@ def check_model_name(name: str) -> None:
         raise OutputError(f"A model's name is that of its file without .onnx: '{name[:-5]}' in place of '{name}'.")
 
 
-def _check_known(what: str, name: str, known: tuple[str, ...]) -> None:
+def _check_known(what: str, name: str, known: tuple[str, ...], for_what: str = "") -> None:
     if name not in known:
         there_are = f"There is: {known[0]}" if len(known) == 1 else f"There are: {', '.join(known)}"
-        raise OptionError(f"There is no {what} '{name}'. {there_are}.")
+        raise OptionError(f"There is no {what} '{name}'{for_what}. {there_are}.")

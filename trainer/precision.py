@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 CALIBRATION_PATCHES = 256
 """Enough for VGG16 on F3: with twice as many, one proof patch in 1,200 had another facies."""
 
-_BATCH_SIZE = 32
+_BATCH_SAMPLES = 32 * 64**2
 _OF_THE_CONVOLUTIONS = ("Conv", "Relu", "MaxPool", "Add")
 
 
@@ -73,8 +74,9 @@ class _Batches:
     """Patches batch by batch, as onnxruntime's calibration asks for them."""
 
     def __init__(self, patches: NDArray[np.float32]) -> None:
-        starts = range(0, len(patches), _BATCH_SIZE)
-        self._batches: Iterator[NDArray[np.float32]] = (patches[start : start + _BATCH_SIZE] for start in starts)
+        size = max(1, _BATCH_SAMPLES // math.prod(patches.shape[1:]))
+        starts = range(0, len(patches), size)
+        self._batches: Iterator[NDArray[np.float32]] = (patches[start : start + size] for start in starts)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         """The next batch, or None after the last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +24,17 @@ PROOF_GRID = (40, 30)
 """Traces and samples of the training line, evenly spread with its edges: 1,200 patches to prove an export on."""
 TEST_PICKS = 2000
 """At most so many of the test picks, for the accuracy of a model in reduced precision."""
+PROOF_MULTIPLY_ADDS = 2.6e12
+"""By the network, at most, for the patches of the line and as much again for the test picks: a minute or two each. For
+64 x 64 it is enough for all of them, and for 192 patches of vgg16-context."""
 
 TOLERANCE = 1e-4
 """How far probabilities in fp32 may be from Keras'. Facies are the same everywhere then."""
 ALLOWED_OTHER = 0.01
 """In reduced precision, the share of patches that may have another facies than in Keras."""
 
-_BATCH_SIZE = 64
-"""VGG16's first maps take 1 MB a patch."""
+_BATCH_SAMPLES = 64 * 64**2
+"""VGG16's first maps take 256 bytes for each sample of a patch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,19 +47,19 @@ class Evidence:
     calibration: NDArray[np.float32]  # around training picks
 
     @classmethod
-    def of_line(cls, section: Section, card: ModelCard) -> Evidence:
-        """Of the line alone."""
-        line = proof_patches(section, card)
+    def of_line(cls, section: Section, card: ModelCard, at_most: int) -> Evidence:
+        """Of the line alone: so many patches."""
+        line = proof_patches(section, card, at_most)
         return cls(line, line[:0], np.empty(0, np.int8), line[:0])
 
     @classmethod
-    def of_picks(cls, prepared: Prepared, card: ModelCard) -> Evidence:
-        """Of the line and its picks, the same ones whenever the run is exported."""
+    def of_picks(cls, prepared: Prepared, card: ModelCard, at_most: int) -> Evidence:
+        """Of the line and its picks, so many of either and the same ones whenever the run is exported."""
         labelled = LabelledSection.of(prepared.section, prepared.amplitude_clip, prepared.placed)
-        test = _some(prepared.split.test, TEST_PICKS, prepared.split.seed)
-        train = _some(prepared.split.train, CALIBRATION_PATCHES, prepared.split.seed)
+        test = _some(prepared.split.test, min(TEST_PICKS, at_most), prepared.split.seed)
+        train = _some(prepared.split.train, min(CALIBRATION_PATCHES, at_most), prepared.split.seed)
         return cls(
-            proof_patches(prepared.section, card),
+            proof_patches(prepared.section, card, at_most),
             labelled.patches(test, card.patch_size),
             prepared.placed.facies[test],
             labelled.patches(train, card.patch_size),
@@ -102,11 +106,23 @@ class Proof:
         return {name: round(value, 6) for name, value in scores.items()}
 
 
-def proof_patches(section: Section, card: ModelCard) -> NDArray[np.float32]:
+def affordable_patches(model: keras.Model) -> int:
+    """How many patches `PROOF_MULTIPLY_ADDS` are enough for, by the network's convolutions and dense layers."""
+    one = sum(
+        math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+        for layer in model.layers
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.Dense))
+    )
+    return int(PROOF_MULTIPLY_ADDS / one)
+
+
+def proof_patches(section: Section, card: ModelCard, at_most: int) -> NDArray[np.float32]:
     """Real patches `[patch, P, P]` spread over the live traces of a section, its edges and corners included."""
     live = np.flatnonzero(section.live)
-    traces = np.unique(np.linspace(0, live.size - 1, PROOF_GRID[0]).round().astype(int))
-    samples = np.unique(np.linspace(0, section.shape[1] - 1, PROOF_GRID[1]).round().astype(int))
+    coarser = min(1.0, math.sqrt(at_most / math.prod(PROOF_GRID)))
+    n_traces, n_samples = (max(2, int(size * coarser)) for size in PROOF_GRID)
+    traces = np.unique(np.linspace(0, live.size - 1, n_traces).round().astype(int))
+    samples = np.unique(np.linspace(0, section.shape[1] - 1, n_samples).round().astype(int))
     trace, sample = np.meshgrid(live[traces], samples, indexing="ij")
     scaled = scale_amplitude(section.amplitude, card.amplitude_clip or 1.0)
     return cut_patches(scaled, trace.ravel(), sample.ravel(), card.patch_size)
@@ -135,7 +151,7 @@ def _measure(
     facies: NDArray[np.int8] | None = None,
 ) -> Measured:
     exported = _probabilities(session, patches)
-    trained = np.asarray(model.predict(patches, batch_size=_BATCH_SIZE, verbose=0))
+    trained = np.asarray(model.predict(patches, batch_size=_batch_size(patches), verbose=0))
     ours, theirs = exported.argmax(axis=1), trained.argmax(axis=1)
     numbers = np.isfinite(exported).all(axis=1)
     return Measured(
@@ -148,9 +164,14 @@ def _measure(
 
 
 def _probabilities(session: onnxruntime.InferenceSession, patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    starts = range(0, len(patches), _BATCH_SIZE)
-    batches = [session.run(["probabilities"], {"patches": patches[start : start + _BATCH_SIZE]})[0] for start in starts]
+    size = _batch_size(patches)
+    starts = range(0, len(patches), size)
+    batches = [session.run(["probabilities"], {"patches": patches[start : start + size]})[0] for start in starts]
     return np.concatenate(batches)
+
+
+def _batch_size(patches: NDArray[np.float32]) -> int:
+    return max(1, _BATCH_SAMPLES // math.prod(patches.shape[1:]))
 
 
 def _check_same(line: Measured) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from trainer.augmentation import NO_AUGMENTATION, Augmentation
+from trainer.augmentation import NO_AUGMENTATION, Augmentation, SectionCopy
 from trainer.names import check_network, check_recipe
 
 
@@ -28,6 +28,8 @@ class Recipe:
     validated: int | None = None  # picks of the validation part, at most
     scored: int | None = None  # picks of every part, at most
     bfloat16: bool = False  # where the processor multiplies in it
+    frozen_to: str | None = None  # the layer up to which nothing is trained, computed once for the whole section
+    copies: tuple[SectionCopy, ...] = ()  # of the section, trained on beside it where layers are frozen so
 
     def describe(self) -> str:
         """The recipe in a line."""
@@ -85,6 +87,30 @@ _PAPERS_FINE_TUNED = Recipe(
     patience=3,
     scored=4_000,
 )
+_IN_CONTEXT = Recipe(
+    "SGD 3e-3 falling to 0, Nesterov 0.9, on what four frozen blocks make of the section and of its mirror image; mix",
+    _falling(keras.optimizers.SGD, 3e-3, momentum=0.9, nesterov=True),
+    batch_size=32,
+    epochs=8,
+    patience=8,
+    augmentation=Augmentation(mix=0.5),
+    per_epoch=4_096,
+    validated=512,
+    scored=4_000,
+    bfloat16=True,
+    frozen_to="block4_pool",
+    copies=(SectionCopy(mirror=True),),
+)
+_HEAD_ONLY = Recipe(
+    "the head alone, Adam 1e-3 falling to 0",
+    _falling(keras.optimizers.Adam, 1e-3),
+    batch_size=256,
+    epochs=6,
+    patience=6,
+    per_epoch=20_480,
+    restated=8_192,
+    frozen_to="block5_pool",
+)
 _FINE_TUNING = {"default": _FINE_TUNED, "paper": _PAPERS_FINE_TUNED}
 RECIPES = {
     "waldeland": {
@@ -93,6 +119,7 @@ RECIPES = {
     },
     "vgg16": _FINE_TUNING,
     "resnet50": _FINE_TUNING,
+    "vgg16-context": {"default": _IN_CONTEXT, "quick": _HEAD_ONLY},
 }
 """By network and by name."""
 
@@ -103,5 +130,5 @@ def find_recipe(network: str, name: str = "default") -> Recipe:
     Raises OptionError: there is none.
     """
     check_network(network)
-    check_recipe(name)
+    check_recipe(network, name)
     return RECIPES[network][name]

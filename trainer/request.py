@@ -14,7 +14,8 @@ from infer.facies import FACIES_NAMES
 from infer.section import Section
 from infer.survey import open_survey
 from trainer.names import (
-    PATCH_SIZE,
+    CONTEXT,
+    PATCH_SIZES,
     PRETRAINED,
     check_model_name,
     check_network,
@@ -43,8 +44,12 @@ class FitRequest:
     polarity: str = "as in the survey"
     split: str = "blocked"
     recipe: str = "default"
-    patch_size: int = PATCH_SIZE
+    patch_size: int = 0  # the network's by default
     weights: str = ""  # to start from: `imagenet`, `random` or a file; `imagenet` by default, where there are any
+
+    def __post_init__(self) -> None:
+        if not self.patch_size:
+            object.__setattr__(self, "patch_size", PATCH_SIZES.get(self.network, 0))  # an unknown network is refused
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it, with absolute paths. They stay in the run folder and out of the model."""
@@ -109,7 +114,7 @@ def prepare(
         say(f"Warning: {sentence}")
     if np.unique(placed.facies).size < 2:
         raise PicksError(f"All picks are {FACIES_NAMES[placed.facies[0]]}: there is nothing to tell apart.")
-    split = SPLITS[request.split](placed, request.seed, request.patch_size)
+    split = SPLITS[request.split](placed, request.seed, request.patch_size - CONTEXT[request.network])
     say(split.report(placed))
     checksum = sha256(files, request.legend)
     return Prepared(request, section, survey.amplitude_clip, placed, checksum, split)
@@ -118,7 +123,7 @@ def prepare(
 def _check(request: FitRequest) -> None:
     """Raise OptionError or OutputError for what no file need be opened for."""
     check_network(request.network)
-    check_recipe(request.recipe)
+    check_recipe(request.network, request.recipe)
     check_split(request.split)
     check_patch_size(request.network, request.patch_size)
     check_model_name(request.name or request.network)

@@ -79,6 +79,8 @@ def split_random(picks: PlacedPicks, seed: int, patch_size: int) -> Split:  # no
 def split_blocked(picks: PlacedPicks, seed: int, patch_size: int) -> Split:
     """Blocks of 48 traces; the second and every fourth from there to test, with a guard of half a patch around each.
 
+    patch_size: without the context that a network sees around it (`trainer.names.CONTEXT`).
+
     Picks in a guard are left out: no training patch shows a trace that a test pick lies on. Of every run of training
     traces, those in its middle that hold a tenth of its picks validate. What is scored is ground that the network has
     not seen, on the same line.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.names import CONTEXT
 from trainer.request import FitRequest, Prepared
 from trainer.runs import Run, RunError, prepare_again
 
@@ -48,7 +49,17 @@ class Trained:
     def caveats(self) -> tuple[str, ...]:
         """Sentences on what to know before believing the scores."""
         unfinished = "" if self.run.finished else "The training is unfinished: this is its best network so far."
-        return tuple(sentence for sentence in (unfinished, _TESTED_ON.get(self.request.split, "")) if sentence)
+        return tuple(sentence for sentence in (unfinished, self._tested_on) if sentence)
+
+    @property
+    def _tested_on(self) -> str:
+        context = CONTEXT[self.request.network] // 2
+        if context and self.request.split == "blocked":
+            return (
+                "The test picks are on ground whose facies the network has not seen: a training patch shows their "
+                f"amplitudes at most, in its {context} traces of context on either side."
+            )
+        return _TESTED_ON.get(self.request.split, "")
 
 
 def find_trained(

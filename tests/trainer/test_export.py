@@ -54,7 +54,7 @@ def run(tiny_survey: Path, picks: Path, tmp_path_factory: pytest.TempPathFactory
     model.compile("adam", "categorical_crossentropy")
     train = prepared.split.train
     one_hot = np.eye(9, dtype=np.float32)[prepared.placed.facies[train]]
-    model.fit(labelled.patches(train, 64), one_hot, batch_size=16, epochs=5, verbose=0)
+    model.fit(labelled.patches(train, 64), one_hot, batch_size=16, epochs=20, verbose=0)
     model.save(run.model)
     accuracy = score_parts(model, labelled, prepared.split)["test"].accuracy
     run.write_card(replace(run.read_card(), scores={"test_accuracy": round(accuracy, 6)}))

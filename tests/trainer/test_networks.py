@@ -1,4 +1,4 @@
-"""The three networks: their parameters, what is frozen, what a patch looks like to them; and their recipes."""
+"""The networks: their parameters, what is frozen, what a patch looks like to them; and their recipes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytest.importorskip("keras", exc_type=ImportError, reason="training needs Keras"
 import keras
 
 from infer.errors import OptionError
-from trainer.names import NETWORK_NAMES, RECIPE_NAMES, SPLIT_NAMES
+from trainer.names import CONTEXT, NETWORK_NAMES, PATCH_SIZES, RECIPE_NAMES, SPLIT_NAMES
 from trainer.networks import NETWORKS, find_network
 from trainer.recipes import RECIPES, find_recipe
 from trainer.splits import SPLITS
@@ -21,7 +21,7 @@ from trainer.splits import SPLITS
 
 def test_names_that_are_known_without_keras_are_all_there_is() -> None:
     assert (tuple(NETWORKS), tuple(RECIPES), tuple(SPLITS)) == (NETWORK_NAMES, NETWORK_NAMES, SPLIT_NAMES)
-    assert {tuple(recipes) for recipes in RECIPES.values()} == {RECIPE_NAMES}
+    assert {name: tuple(recipes) for name, recipes in RECIPES.items()} == RECIPE_NAMES
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ def test_names_that_are_known_without_keras_are_all_there_is() -> None:
         ("vgg16", 64, 15_242_605),
         ("resnet50", 64, 23_616_569),
         ("resnet50", 244, 23_616_569),
+        ("vgg16-context", 244, 15_242_605),
     ],
 )
 def test_networks_have_the_parameters_of_the_paper(name: str, patch_size: int, parameters: int) -> None:
@@ -40,7 +41,10 @@ def test_networks_have_the_parameters_of_the_paper(name: str, patch_size: int, p
     assert (model.input.name, model.input.dtype, model.name) == ("patches", "float32", name)
 
 
-@pytest.mark.parametrize(("name", "application", "frozen"), [("vgg16", "VGG16", 8), ("resnet50", "ResNet50", 45)])
+@pytest.mark.parametrize(
+    ("name", "application", "frozen"),
+    [("vgg16", "VGG16", 8), ("resnet50", "ResNet50", 45), ("vgg16-context", "VGG16", 15)],
+)
 def test_the_first_layers_of_the_application_are_frozen(name: str, application: str, frozen: int) -> None:
     theirs = getattr(keras.applications, application)(include_top=False, weights=None, input_shape=(64, 64, 3))
     expected = [layer.name for layer in theirs.layers[1:frozen]]
@@ -102,7 +106,9 @@ def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
-@pytest.mark.parametrize(("name", "smallest"), [("waldeland", 8), ("vgg16", 32), ("resnet50", 32)])
+@pytest.mark.parametrize(
+    ("name", "smallest"), [("waldeland", 8), ("vgg16", 32), ("resnet50", 32), ("vgg16-context", 212)]
+)
 def test_patches_too_small(name: str, smallest: int) -> None:
     assert find_network(name).built(smallest).output_shape == (None, 9)
     with pytest.raises(OptionError) as caught:
@@ -123,4 +129,24 @@ def test_recipes() -> None:
     assert float(falling.learning_rate) == pytest.approx(0, abs=1e-9)
     with pytest.raises(OptionError) as caught:
         find_recipe("vgg16", "mine")
-    assert str(caught.value) == "There is no recipe 'mine'. There are: default, paper."
+    assert str(caught.value) == "There is no recipe 'mine' for vgg16. There are: default, paper."
+
+
+def test_vgg16_in_context_is_vgg16_where_no_padding_is_met() -> None:
+    """The middle one of VGG16's 7 x 7 last positions on 244 x 244 sees samples 6 to 217 and nothing beside them."""
+    plain, context = find_network("vgg16").built(244), find_network("vgg16-context").built(212)
+    of_both = [keras.Model(network.input, network.get_layer("block5_pool").output) for network in (plain, context)]
+    assert [layer.name for layer in context.layers] == [layer.name for layer in plain.layers]
+    of_both[1].set_weights(of_both[0].get_weights())
+    patches = np.random.default_rng(0).uniform(-1, 1, (1, 244, 244)).astype(np.float32)
+    expected, found = of_both[0](patches), of_both[1](patches[:, 6:218, 6:218])
+    assert np.abs(found).max() > 0.1
+    np.testing.assert_allclose(found[:, 0, 0], expected[:, 3, 3], rtol=1e-3, atol=1e-4)
+
+
+def test_a_context_takes_the_place_of_padding() -> None:
+    """What is left of a patch with its context is what VGG16 has of the patch alone."""
+    network = find_network("vgg16-context").built()
+    assert network.get_layer("block5_pool").output.shape == (None, 2, 2, 512)
+    assert network.input_shape == (None, 244, 244)
+    assert PATCH_SIZES["vgg16-context"] - CONTEXT["vgg16-context"] == PATCH_SIZES["vgg16"]
