@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from infer.errors import OptionError
+
 LineKind = Literal["inline", "crossline"]
 
 NO_DATA = -1
@@ -32,6 +34,20 @@ class Section:
     live: NDArray[np.bool_]  # [trace]; False: a dead trace or a hole
     silenced: int = 0
     """How many samples were NaN, infinite or an "undefined" value, and were made zero."""
+
+    def __post_init__(self) -> None:
+        """Raise OptionError where a host program's arrays do not fit together."""
+        if self.kind not in ("inline", "crossline"):
+            raise OptionError(f"A section is an inline or a crossline, not '{self.kind}'.")
+        if np.ndim(self.amplitude) != 2 or not isinstance(self.amplitude, np.ndarray):
+            raise OptionError("A section's amplitude is an array with the axes trace, sample.")
+        traces, samples = self.shape
+        for name, size in (("inline", traces), ("crossline", traces), ("live", traces), ("twt_ms", samples)):
+            if np.shape(getattr(self, name)) != (size,):
+                raise OptionError(
+                    f"A section of {traces:,} traces and {samples:,} samples has {size:,} values in `{name}`, and this "
+                    f"one has {np.size(getattr(self, name)):,}: its axes are trace, sample."
+                )
 
     @property
     def shape(self) -> tuple[int, int]:
