@@ -43,8 +43,8 @@ def classify_in_tiles(
     if not total:
         return probabilities
     before = model.card.patch_size // 2
-    tile_traces, along_traces = _parts(traces, model.tile_size)
-    tile_samples, along_samples = _parts(samples, model.tile_size)
+    tile_traces, along_traces = parts(traces, model.tile_size)
+    tile_samples, along_samples = parts(samples, model.tile_size)
     tiles = list(itertools.product(along_traces, along_samples))
 
     def start_worker() -> Callable[[tuple[Part, Part]], int]:
@@ -72,7 +72,7 @@ def copy_window(section: NDArray[np.float32], first_trace: int, first_sample: in
     out[trace : trace + inside.shape[0], sample : sample + inside.shape[1]] = inside
 
 
-def _parts(indices: NDArray[np.int64], longest: int) -> tuple[int, list[Part]]:
+def parts(indices: NDArray[np.int64], longest: int) -> tuple[int, list[Part]]:
     """An axis from the first of `indices` to the last in as few parts as can be, and how long each of them is.
 
     All are of one length, so that onnxruntime reuses its memory: the last one begins earlier and overlaps the one
@@ -80,9 +80,9 @@ def _parts(indices: NDArray[np.int64], longest: int) -> tuple[int, list[Part]]:
     """
     begin, end = int(indices[0]), int(indices[-1]) + 1
     length = math.ceil((end - begin) / math.ceil((end - begin) / longest))
-    parts = []
+    found = []
     for first in range(begin, end, length):
         low, high = np.searchsorted(indices, (first, first + length))
         if low < high:
-            parts.append(Part(min(first, end - length), slice(int(low), int(high))))
-    return length, parts
+            found.append(Part(min(first, end - length), slice(int(low), int(high))))
+    return length, found

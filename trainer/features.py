@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from infer.card import ModelCard, write_card
 from infer.errors import OutputError
 from infer.sessions import SLICE_SUFFIX, Model
-from infer.slice_engine import copy_window
+from infer.slice_engine import Part, copy_window, parts
 from infer.workers import work_through
 from trainer.augmentation import Augmentation, SectionCopy
 from trainer.dataset import LabelledSection
@@ -227,15 +227,15 @@ def _slice_model(cut: Cut, folder: Path) -> Model:
 
 def _compute(cut: Cut, scaled: NDArray[np.float32], model: Model, vectors: NDArray[np.float16]) -> None:
     """Fill `vectors` `[trace, sample, channel]` tile by tile."""
-    of_tiles, begins = zip(*map(_tiles, vectors.shape[:2]), strict=True)
-    tiles = list(itertools.product(*begins))
+    of_tiles, along = zip(*(parts(np.arange(size), TILE) for size in vectors.shape[:2]), strict=True)
+    tiles = list(itertools.product(*along))
     before = cut.patch_size // 2
 
-    def start_worker() -> Callable[[tuple[int, int]], int]:
+    def start_worker() -> Callable[[tuple[Part, ...]], int]:
         runner = model.tile_runner(*of_tiles)
 
-        def compute(tile: tuple[int, int]) -> int:
-            trace, sample = tile
+        def compute(tile: tuple[Part, ...]) -> int:
+            trace, sample = (part.first for part in tile)
             copy_window(scaled, trace - before, sample - before, runner.input)
             of_tile = vectors[trace : trace + of_tiles[0], sample : sample + of_tiles[1]]
             of_tile[:] = runner.run().transpose(1, 2, 0)
@@ -244,10 +244,3 @@ def _compute(cut: Cut, scaled: NDArray[np.float32], model: Model, vectors: NDArr
         return compute
 
     work_through(tiles, start_worker, min(model.workers, len(tiles)), len(tiles))
-
-
-def _tiles(size: int) -> tuple[int, Iterable[int]]:
-    """How long tiles of an axis are, and where each begins: all of one length, so that the last may overlap another."""
-    number = -(-size // TILE)
-    length = -(-size // number)
-    return length, [min(length * tile, size - length) for tile in range(number)]
