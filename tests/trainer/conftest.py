@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,3 +46,25 @@ def tiny_picks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{INLINE} {x} {4 + 4 * s} {facies[x - 300]}" for x in CROSSLINES for s in range(0, SAMPLES, 5)]
     path.write_text("\n".join(rows) + "\n")
     return path
+
+
+@pytest.fixture
+def fit_until_killed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, Path], None]:
+    """Trains in a folder what a FitRequest asks for, and kills the training as its third epoch begins."""
+    from trainer.fit import History, fit
+    from trainer.request import prepare
+    from trainer.runs import new_run
+
+    class KilledError(Exception):
+        pass
+
+    def kill(self: History, epoch: int, logs: object = None) -> None:
+        if epoch == 2:
+            raise KilledError
+
+    def fit_it(request: Any, folder: Path) -> None:
+        with monkeypatch.context() as patched, pytest.raises(KilledError):
+            patched.setattr(History, "on_epoch_begin", kill)
+            fit(prepare(request), new_run(request.network, folder))
+
+    return fit_it

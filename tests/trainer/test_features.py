@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from trainer.dataset import LabelledSection, PatchBatches, TrainingBatches
 from trainer.evaluate import evaluate, score_parts
 from trainer.export import export
 from trainer.features import FEATURES, Cut, LabelledFeatures, feature_map, trained_part, whole_network
-from trainer.fit import History, fit
+from trainer.fit import fit
 from trainer.networks import find_network
 from trainer.request import FitRequest, Prepared, prepare
 from trainer.runs import Run, find_unfinished_run, new_run, prepare_again
@@ -275,21 +275,11 @@ def test_a_run_is_evaluated_through_the_features_that_it_left(run: Run, monkeypa
 
 
 def test_a_killed_training_on_features_goes_on_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+    tmp_path: Path, fit_until_killed: Callable[[FitRequest, Path], None], tiny_survey: Path, tiny_picks: Path
 ) -> None:
     request = asked(tiny_survey, tiny_picks, epochs=3)
     whole = fit(prepare(request), new_run("vgg16-context", tmp_path / "whole"))
-
-    class KilledError(Exception):
-        pass
-
-    def kill(self: History, epoch: int, logs: object = None) -> None:
-        if epoch == 2:
-            raise KilledError
-
-    with monkeypatch.context() as patched, pytest.raises(KilledError):
-        patched.setattr(History, "on_epoch_begin", kill)
-        fit(prepare(request), new_run("vgg16-context", tmp_path / "killed"))
+    fit_until_killed(request, tmp_path / "killed")
     run = find_unfinished_run("vgg16-context", tmp_path / "killed")
     assert run.epochs_done() == 2
     resumed = fit(prepare_again(run), run)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -380,22 +381,16 @@ def test_the_network_of_least_validation_loss_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_killed_training_goes_on_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fit_until_killed: Callable[[FitRequest, Path], None],
+    tiny_survey: Path,
+    tiny_picks: Path,
 ) -> None:
     """Killed in epoch 3, it does epochs 3 and 4 as the one that nothing stopped, and loses nothing of the first two."""
     request = asked(tiny_survey, tiny_picks, epochs=4)
     whole = fit(prepare(request), new_run("waldeland", tmp_path / "whole"))
-
-    class KilledError(Exception):
-        pass
-
-    def kill(self: History, epoch: int, logs: object = None) -> None:
-        if epoch == 2:
-            raise KilledError
-
-    with monkeypatch.context() as patched, pytest.raises(KilledError):
-        patched.setattr(History, "on_epoch_begin", kill)
-        fit(prepare(request), new_run("waldeland", tmp_path / "killed"))
+    fit_until_killed(request, tmp_path / "killed")
     monkeypatch.chdir(tmp_path)
     run = find_unfinished_run("waldeland", Path("killed"))
     assert run.epochs_done() == 2
