@@ -22,6 +22,16 @@ def silence(amplitude: NDArray[np.float32]) -> int:
     return count
 
 
+def is_live(amplitude: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which traces of `[trace, sample]` have something to say: a dead one repeats one value, zero or other.
+
+    A trace of one sample can only be zero.
+    """
+    first = amplitude[:, :1] if amplitude.shape[1] > 1 else np.float32(0)
+    live: NDArray[np.bool_] = (amplitude != first).any(axis=1)
+    return live
+
+
 def estimate_clip(amplitude: NDArray[np.float32]) -> float:
     """The `amplitude_clip` of live traces `[trace, sample]`: the 99th percentile of |amplitude|.
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from infer import _segy
 from infer._segy import Field, factors, spread, text_header
-from infer.amplitude import silence
+from infer.amplitude import is_live, silence
 from infer.section import LineKind
-from infer.survey import LineRange, Survey, is_live, places
+from infer.survey import LineRange, Survey, places
 
 EXACT_BYTES = 4 << 30
 """Files up to this size are read whole; of larger ones, traces spread over the file speak for the rest."""

@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from infer.amplitude import is_live, silence
 from infer.errors import OptionError
 
 LineKind = Literal["inline", "crossline"]
@@ -48,6 +49,41 @@ class Section:
                     f"A section of {traces:,} traces and {samples:,} samples has {size:,} values in `{name}`, and this "
                     f"one has {np.size(getattr(self, name)):,}: its axes are trace, sample."
                 )
+
+    @classmethod
+    def from_amplitude(
+        cls,
+        amplitude: ArrayLike,
+        kind: LineKind = "inline",
+        number: int = 0,
+        *,
+        crossing: ArrayLike | None = None,
+        sample_interval_ms: float = 4.0,
+        first_twt_ms: float = 0.0,
+    ) -> Section:
+        """A section of a host program's amplitudes `[trace, sample]`, in any units, which are copied.
+
+        crossing: the crossing lines' numbers, `[trace]`, ascending; counted from 0 by default. Numbers and times are
+        only carried along: facies do not depend on them.
+
+        Samples that are NaN, infinite or undefined (1e30) become zero and are counted. A trace whose samples are all
+        equal is dead, and so gets no facies.
+
+        >>> section = Section.from_amplitude([[0.0, 0.0], [1.0, -2.0], [3.0, np.nan]], "crossline", 500)
+        >>> section.shape, section.live.tolist(), section.silenced
+        ((3, 2), [False, True, True], 1)
+
+        Raises OptionError: the arrays do not fit together.
+        """
+        own = np.array(amplitude, np.float32, order="C", ndmin=1)
+        if own.ndim != 2 or own.shape[1] == 0:
+            raise OptionError("A section's amplitude is an array with the axes trace, sample.")
+        silenced = silence(own)
+        along = np.arange(len(own), dtype=np.int32) if crossing is None else np.array(crossing, np.int32)
+        numbers = np.full(len(own), number, np.int32)
+        inline, crossline = (numbers, along) if kind == "inline" else (along, numbers)
+        twt_ms: NDArray[np.float64] = first_twt_ms + sample_interval_ms * np.arange(own.shape[1], dtype=np.float64)
+        return cls(kind, number, own, inline, crossline, twt_ms, is_live(own), silenced)
 
     @property
     def shape(self) -> tuple[int, int]:

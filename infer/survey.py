@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from infer import _segy
 from infer._numbers import ByteOrder
 from infer._segy import Field, SegyFile, spread
-from infer.amplitude import estimate_clip, silence
+from infer.amplitude import estimate_clip, is_live, silence
 from infer.errors import LineNotFoundError, OptionError, SurveyError
 from infer.section import LineKind, Section
 
@@ -210,16 +210,6 @@ def _quoted(path: Path) -> str:
     if os.name == "nt":
         return f'"{path}"' if " " in str(path) else str(path)
     return shlex.quote(str(path))
-
-
-def is_live(amplitude: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which traces of `[trace, sample]` have something to say: a dead one repeats one value, zero or other.
-
-    A trace of one sample can only be zero.
-    """
-    first = amplitude[:, :1] if amplitude.shape[1] > 1 else np.float32(0)
-    live: NDArray[np.bool_] = (amplitude != first).any(axis=1)
-    return live
 
 
 def open_survey(

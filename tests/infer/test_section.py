@@ -50,3 +50,28 @@ def test_arrays_that_do_not_are_refused(change, sentence):
     with pytest.raises(OptionError) as error:
         Section(**FITTING | change)
     assert str(error.value) == sentence
+
+
+def test_a_hosts_amplitudes_are_a_section():
+    amplitude = np.array([[1, 2, 3], [0, 0, 0], [4, 1e30, np.nan]], np.float64)
+    section = Section.from_amplitude(
+        amplitude, "crossline", 500, crossing=[100, 101, 102], sample_interval_ms=2, first_twt_ms=8
+    )
+    np.testing.assert_array_equal(section.amplitude, np.array([[1, 2, 3], [0, 0, 0], [4, 0, 0]], np.float32))
+    assert section.live.tolist() == [True, False, True]
+    assert section.silenced == 2
+    assert section.inline.tolist() == [100, 101, 102]
+    assert section.crossline.tolist() == [500] * 3
+    assert section.twt_ms.tolist() == [8, 10, 12]
+    assert amplitude[2, 1] == 1e30  # the host's own array is left alone
+
+
+@pytest.mark.parametrize("amplitude", [1.0, [1.0, 2.0], np.zeros((2, 0)), np.zeros((2, 2, 2))])
+def test_amplitudes_without_two_axes_are_refused(amplitude):
+    with pytest.raises(OptionError, match="an array with the axes trace, sample"):
+        Section.from_amplitude(amplitude)
+
+
+def test_crossing_numbers_are_one_a_trace():
+    with pytest.raises(OptionError, match="has 4 values in `crossline`, and this one has 2"):
+        Section.from_amplitude(np.eye(4), crossing=[1, 2])
