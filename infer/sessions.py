@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import io
 import math
 import os
@@ -88,6 +89,7 @@ class Model:
         self.card: ModelCard = read_card(path)
         self.no_slice_reason = no_slice_reason
         self._files = files or {"slice" if path.name.endswith(SLICE_SUFFIX) else "patch": path}
+        self._stride = stride
         self._sessions: dict[Engine, Any] = {}
         self._starting = threading.Lock()
         self.device, self.device_reason = choose_device(device)
@@ -99,6 +101,19 @@ class Model:
             self.device, self.device_reason = Device("cpu"), f"a session on the GPU did not start: {error}"
             self._session(self.engine(stride))
         self.workers = cores() if self.device.kind == "cpu" else 2  # on a GPU: one cuts while the other runs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its files, its device and its options; sessions start where it is unpickled."""
+        device = "cpu" if self.device.kind == "cpu" else f"cuda:{self.device.index}"
+        start = functools.partial(
+            type(self),
+            self.path,
+            device,
+            files=self._files,
+            no_slice_reason=self.no_slice_reason,
+            stride=self._stride,
+        )
+        return start, ()
 
     def engine(self, stride: int = 1) -> Engine:
         """Which engine classifies a section with that stride: the quicker one of those that can."""
