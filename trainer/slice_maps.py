@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from trainer.slice_axes import Axis, Run, Tap, runs
 
 BATCH, CHANNEL, TRACE, SAMPLE = "batch", "channel", "trace", "sample"
 PLACES = (TRACE, SAMPLE)
+FLOAT32: np.dtype[Any] = np.dtype(np.float32)
 PATCHES_AT_ONCE = 2  # where a model asks for the batch: any but 1, which every other dimension may be
 
 Array = NDArray[Any]
@@ -31,6 +32,28 @@ Pair = tuple[tuple[Tap, ...], tuple[Tap, ...]]  # what one map reads along the t
 Shifts = tuple[int, int]  # the first and the last
 
 
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A kernel `[channel, channel / group of the source, trace, sample]` or a bias `[channel]`.
+
+    Its values and, where the patch model makes these of integers, `(integers - zero_point) * scale`, the integers.
+    """
+
+    values: Array
+    integers: Array | None = None
+    scale: Array | None = None  # one, or one for each channel
+    zero_point: Array | None = None
+
+    def of_taps(self, rows: Sequence[int], columns: Sequence[int]) -> Weights:
+        """The kernel's part with these rows and columns."""
+        return self.changed(lambda kernel: kernel[:, :, rows][:, :, :, columns])
+
+    def changed(self, change: Callable[[Array], Array]) -> Weights:
+        """The same with other axes, but for the first."""
+        integers = None if self.integers is None else change(self.integers)
+        return replace(self, values=change(self.values), integers=integers)
+
+
 @dataclass(eq=False)
 class Tensor:
     """A tensor of the patch model: where its positions come from, and the maps that hold it."""
@@ -38,6 +61,7 @@ class Tensor:
     axes: tuple[Axis, Axis]  # trace, sample
     channels: int
     layout: Layout
+    dtype: np.dtype[Any] = FLOAT32
     maps: dict[tuple[int, int], Map] = field(default_factory=dict)  # of a function along either axis
 
     def __post_init__(self) -> None:
@@ -95,24 +119,26 @@ class Reading:
         reach = [(low + first, high + last) for (low, high), (first, last) in zip(self.needed, shifts, strict=True)]
         return self.writer.crop(self.sources[source], functions, reach)
 
-    def convolved(self, weigh: Callable[[Run, Run], Array], bias: Array, group: int) -> Map:
+    def convolved(self, weigh: Callable[[Run, Run], Weights], bias: Weights, group: int) -> Map:
         """The sum of all windows, each with its weights, and of the bias."""
-        convolved, constant = [], bias.astype(np.float64)
+        convolved, constant = [], []
         for read, rows, columns in self.windows():
             kernel = weigh(rows, columns)
             if isinstance(read, str):
                 convolved.append((read, kernel, [rows.dilation, columns.dilation]))
             else:
-                values = np.repeat(read.reshape(group, -1), kernel.shape[0] // group, axis=0)
-                constant += (kernel.sum((2, 3), dtype=np.float64) * values).sum(1)
-        constant = constant.astype(np.float32)
+                values = np.repeat(read.reshape(group, -1), len(kernel.values) // group, axis=0)
+                constant.append((kernel.values.sum((2, 3), dtype=np.float64) * values).sum(1))
+        if constant:
+            bias = Weights((bias.values + np.sum(constant, axis=0)).astype(bias.values.dtype))
         if not convolved:
-            return constant.reshape(1, -1, 1, 1)
+            return bias.values.reshape(1, -1, 1, 1)
         total = ""
         for read, kernel, dilations in convolved:
-            self.writer.multiply_adds += kernel.size
-            inputs: list[Map] = [read, kernel] if total else [read, kernel, constant]
-            shape = kernel.shape[2:]
+            self.writer.multiply_adds += kernel.values.size
+            inputs: list[Map] = [read, self.writer.weights(kernel)]
+            inputs += [] if total else [self.writer.weights(bias)]
+            shape = kernel.values.shape[2:]
             part = self.writer.node("Conv", inputs, kernel_shape=shape, dilations=dilations, group=group)
             total = self.writer.node("Add", [total, part]) if total else part
         return total
@@ -170,6 +196,17 @@ class Writer:
         if node.op_type == "Concat":  # alone among these operators it does not spread constants over a map
             values = [value if isinstance(value, str) else self._spread(value, names[0]) for value in values]
         return self.node(node.op_type, values, **given)
+
+    def weights(self, weights: Weights) -> Map:
+        """The weights as they are written."""
+        if weights.integers is None or weights.scale is None or weights.zero_point is None:
+            return weights.values
+        key = ("weights", id(weights.integers))
+        if key not in self._names:
+            parts = [weights.integers, weights.scale, weights.zero_point]
+            self._names[key] = self.node("DequantizeLinear", parts, axis=0)
+            self._kept.append(weights.integers)
+        return self._names[key]
 
     def _spread(self, constant: Array, like: str) -> str:
         """A map of the constant, as large as another."""
@@ -259,6 +296,8 @@ def evaluated(node: Any, values: Mapping[str, Array], opset: int) -> list[Array]
     ]
     outputs = [helper.make_empty_tensor_value_info(name) for name in node.output]
     graph = helper.make_graph([node], "constant", infos, outputs)
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        opset = max(opset, 19)  # onnx's reference has no older ones, and what was said before means the same
     model = helper.make_model(graph, opset_imports=[helper.make_operatorsetid("", opset)])
     results: list[Array] = ReferenceEvaluator(model).run(None, inputs)
     return results

@@ -37,6 +37,7 @@ from trainer.slice_maps import (
     Reading,
     Step,
     Tensor,
+    Weights,
     Writer,
     attributes_of,
     evaluated,
@@ -141,6 +142,7 @@ class _Follower:
         self._constants: dict[str, Array] = {
             value.name: numpy_helper.to_array(value) for value in patch_model.graph.initializer
         }
+        self._of_integers: dict[str, Weights] = {}  # constants of the patch model that are
         self._check_operators(patch_model.graph.node)
         for node in patch_model.graph.node:
             self._follow(node)
@@ -183,6 +185,16 @@ class _Follower:
             self._constants.update(zip(node.output, evaluated(node, self._constants, self.opset), strict=False))
         except RuntimeError as error:  # onnx's reference has no such operator, or not of that version
             raise _unknown(node) from error
+        if node.op_type == "DequantizeLinear":
+            self._note_integers(node)
+
+    def _note_integers(self, node: Any) -> None:
+        """Keep what a constant is made of, if each of its channels has a scale or they have one for all."""
+        scale, axis = self._weight(node, 1), attributes_of(node).get("axis", 1)
+        integers, values = self._weight(node, 0), self._constants[node.output[0]]
+        if scale.size == 1 or axis % integers.ndim == 0:
+            zero_point = np.zeros(scale.shape, integers.dtype) if len(node.input) < 3 else self._weight(node, 2)
+            self._of_integers[node.output[0]] = Weights(values, integers, scale, zero_point)
 
     def _source(self, node: Any) -> Tensor:
         """The node's first input, which depends on the patches."""
@@ -196,6 +208,10 @@ class _Follower:
             raise _unfollowed(node, f"its input {node.input[at]} is no constant")
         return self._constants[node.input[at]]
 
+    def _weights(self, node: Any, at: int) -> Weights:
+        """The same with the integers that it is made of, if it is."""
+        return self._of_integers.get(node.input[at]) or Weights(self._weight(node, at))
+
     def _option(self, node: Any, at: int) -> Array | None:
         """The same of an input that may be left out."""
         return self._weight(node, at) if len(node.input) > at and node.input[at] else None
@@ -208,11 +224,12 @@ class _Follower:
         channels: int,
         layout: Layout,
         write: Callable[[Reading], Map],
+        dtype: np.dtype[Any] | None = None,
     ) -> None:
         trace, sample = axes
         if not trace or not sample:
             raise _unfollowed(node, "it leaves nothing of the patch")
-        output = Tensor((trace, sample), channels, layout)
+        output = Tensor((trace, sample), channels, layout, sources[0].dtype if dtype is None else dtype)
         self._tensors[node.output[0]] = output
         self.steps.append(Step(sources, output, write))
 
@@ -264,8 +281,12 @@ class _Follower:
         order = self._image_order(node, tensor)
         kernel, layout = self._weight(node, 1), _layout(BATCH, CHANNEL, *order)
         axes = _by_window(tensor, order, kernel.shape[2:], attributes)
-        kernel = kernel if order == PLACES else kernel.swapaxes(2, 3)
-        self._convolution(node, kernel, self._option(node, 2), axes, layout, attributes.get("group", 1))
+        weights = self._weights(node, 1)
+        if order != PLACES:
+            weights = weights.changed(lambda values: values.swapaxes(2, 3))
+        none = Weights(np.zeros(len(kernel), kernel.dtype))
+        bias = none if self._option(node, 2) is None else self._weights(node, 2)
+        self._convolution(node, weights, bias, axes, layout, attributes.get("group", 1))
 
     def _follow_matmul(self, node: Any) -> None:
         self._dense(node, self._weight(node, 1), None)
@@ -275,8 +296,8 @@ class _Follower:
         weights, bias = self._weight(node, 1), self._option(node, 2)
         if attributes.get("transA"):
             raise _unfollowed(node, "it transposes its first input")
-        weights = np.float32(attributes.get("alpha", 1.0)) * (weights.T if attributes.get("transB") else weights)
-        self._dense(node, weights, None if bias is None else np.float32(attributes.get("beta", 1.0)) * bias)
+        weights = attributes.get("alpha", 1.0) * (weights.T if attributes.get("transB") else weights)
+        self._dense(node, weights, None if bias is None else attributes.get("beta", 1.0) * bias)
 
     def _dense(self, node: Any, weights: Array, bias: Array | None) -> None:
         """A convolution over the positions that the last dimension holds: all of them, or none but its own."""
@@ -292,28 +313,20 @@ class _Follower:
             _whole(axis, range(len(axis))) if label in summed else _itself(axis)
             for axis, label in zip(tensor.axes, PLACES, strict=True)
         ]
-        bias = None if bias is None else np.broadcast_to(bias.reshape(-1), out)
-        self._convolution(node, kernel, bias, axes, (*kept, (CHANNEL,)), 1)
+        added = np.broadcast_to(np.zeros(1) if bias is None else bias.reshape(-1), out).astype(kernel.dtype)
+        self._convolution(node, Weights(kernel), Weights(added), axes, (*kept, (CHANNEL,)), 1)
 
     def _convolution(
-        self, node: Any, kernel: Array, bias: Array | None, axes: Sequence[Axis], layout: Layout, group: int
+        self, node: Any, kernel: Weights, bias: Weights, axes: Sequence[Axis], layout: Layout, group: int
     ) -> None:
         """kernel: `[channel, channel / group of the source, trace, sample]`."""
-        kernel = kernel.astype(np.float32)
-        added = np.zeros(kernel.shape[0], np.float32) if bias is None else bias.astype(np.float32)
-        self.multiply_adds += kernel.size * math.prod(map(len, axes))
-
-        @cache
-        def part(rows: tuple[int, ...], columns: tuple[int, ...]) -> Array:
-            return kernel[:, :, rows][:, :, :, columns]
-
-        def weigh(rows: Run, columns: Run) -> Array:
-            return part(rows.taps, columns.taps)
+        self.multiply_adds += kernel.values.size * math.prod(map(len, axes))
+        part = cache(kernel.of_taps)
 
         def write(reading: Reading) -> Map:
-            return reading.convolved(weigh, added, group)
+            return reading.convolved(lambda rows, columns: part(rows.taps, columns.taps), bias, group)
 
-        self._add(node, [self._source(node)], axes, kernel.shape[0], layout, write)
+        self._add(node, [self._source(node)], axes, len(kernel.values), layout, write)
 
     def _follow_maxpool(self, node: Any) -> None:
         tensor, order, axes = self._pooled(node)
@@ -371,12 +384,12 @@ class _Follower:
         reads = [sum(len(axis.functions[position.function]) for position in axis.positions) for axis in axes]
         self.multiply_adds += tensor.channels * math.prod(reads)
 
-        def weigh(rows: Run, columns: Run) -> Array:
+        def weigh(rows: Run, columns: Run) -> Weights:
             shape = tensor.channels, 1, len(rows.taps), len(columns.taps)
-            return np.full(shape, 1 / (rows.taps[0] * columns.taps[0]), np.float32)
+            return Weights(np.full(shape, 1 / (rows.taps[0] * columns.taps[0]), tensor.dtype))
 
         def write(reading: Reading) -> Map:
-            return reading.convolved(weigh, np.zeros(tensor.channels, np.float32), tensor.channels)
+            return reading.convolved(weigh, Weights(np.zeros(tensor.channels, tensor.dtype)), tensor.channels)
 
         self._add(node, [tensor], axes, tensor.channels, layout, write)
 
@@ -395,7 +408,7 @@ class _Follower:
         if not constant or not set(along) <= {(TRACE,), (SAMPLE,)}:
             raise _unfollowed(node, "it does more than pad traces and samples with a constant")
         axes = [padded(axis, *along.get((label,), (0, 0))) for axis, label in zip(tensor.axes, PLACES, strict=True)]
-        padding = np.full((1, tensor.channels, 1, 1), 0 if value is None else value.item(), np.float32)
+        padding = np.full((1, tensor.channels, 1, 1), 0 if value is None else value.item(), tensor.dtype)
 
         def write(reading: Reading) -> Map:
             return reading.maps()[0] if all(reading.taps) else padding
@@ -417,8 +430,7 @@ class _Follower:
         tensors = [self._tensors[name] for name in node.input if name in self._tensors]
         constants = {name: self._constants[name] for name in node.input if name in self._constants}
         rank = len(tensors[0].layout)
-        if node.op_type == "Cast" and attributes_of(node)["to"] != TensorProto.FLOAT:
-            raise _unfollowed(node, "only models in single precision can")
+        dtype = self._dtype_after(node, tensors[0])
         if any(len(tensor.layout) != rank for tensor in tensors) or any(
             value.ndim > rank for value in constants.values()
         ):
@@ -438,7 +450,24 @@ class _Follower:
             raise _unfollowed(node, "its inputs have different axes")
         values = {name: self._of_channels(node, value, layout) for name, value in constants.items()}
         channels = max(*(tensor.channels for tensor in tensors), *(value.size for value in values.values()), 1)
-        self._pointwise(node, tensors, values, channels, tuple(layout))
+        self._pointwise(node, tensors, values, channels, tuple(layout), dtype)
+
+    _follow_quantizelinear = _follow_dequantizelinear = _follow_elementwise
+
+    def _dtype_after(self, node: Any, tensor: Tensor) -> np.dtype[Any]:
+        """What the node's numbers are: those of its source, unless it is there to change them."""
+        if node.op_type == "Cast":
+            to = attributes_of(node)["to"]
+            if to not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+                raise _unfollowed(node, "its numbers are neither in single precision nor in half")
+            return np.dtype(np.float16 if to == TensorProto.FLOAT16 else np.float32)
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            if self._weight(node, 1).size > 1:
+                raise _unfollowed(node, "it has more than one scale")
+            whole = self._option(node, 2)
+            integers = np.dtype(np.uint8) if whole is None else whole.dtype
+            return integers if node.op_type == "QuantizeLinear" else self._weight(node, 1).dtype
+        return tensor.dtype
 
     def _of_channels(self, node: Any, constant: Array, layout: Sequence[tuple[str, ...]]) -> Array:
         """The constant as one value, or as `[1, channel, 1, 1]`."""
@@ -459,7 +488,7 @@ class _Follower:
         for operator, values in (("Mul", factor), ("Add", bias - mean * factor)):
             output = node.output[0] if operator == "Add" else f"{node.output[0]}/scaled"
             constant = f"{output}/{operator}"
-            self._constants[constant] = values.astype(np.float32).reshape(-1, *[1] * (len(tensor.layout) - 2))
+            self._constants[constant] = values.astype(tensor.dtype).reshape(-1, *[1] * (len(tensor.layout) - 2))
             self._follow_elementwise(helper.make_node(operator, [name, constant], [output], name=node.name))
             name = output
 
@@ -489,6 +518,7 @@ class _Follower:
         constants: Mapping[str, Array],
         channels: int,
         layout: Layout,
+        dtype: np.dtype[Any] | None = None,
         **attributes: Any,
     ) -> None:
         """The node itself on maps: at every position it reads the same position of its sources."""
@@ -502,7 +532,7 @@ class _Follower:
             values = [constants[name] if name in constants else next(maps) if name else "" for name in node.input]
             return reading.writer.apply(node, values, attributes)
 
-        self._add(node, tensors, axes, channels, layout, write)
+        self._add(node, tensors, axes, channels, layout, write, dtype)
 
 
 def _check_contract(patch_model: Any, patch_size: int, opset: int) -> None:

@@ -14,6 +14,8 @@ import pytest
 pytest.importorskip("onnx", exc_type=ImportError, reason="compiling a slice model needs onnx")
 pytest.importorskip("onnxruntime", exc_type=ImportError, reason="a slice model is proved with onnxruntime")
 
+import onnx
+
 from infer.card import read_card, write_card
 from infer.classification import classify
 from infer.demo import write_demo
@@ -21,6 +23,7 @@ from infer.errors import OptionError
 from infer.models import load_model
 from infer.survey import open_survey
 from trainer import cli, slice_export
+from trainer.precision import in_precision
 from trainer.slice_export import demo_section, export_slice
 from trainer.slicegraph import SliceError
 
@@ -84,10 +87,15 @@ def test_a_failed_proof_leaves_no_file_and_no_older_one(model: Path, monkeypatch
     assert [path.name for path in model.parent.iterdir()] == ["mine.onnx"]
 
 
-def test_a_model_in_int8_is_refused_by_the_name_of_its_operator(tmp_path: Path) -> None:
-    quantised = Path(shutil.copy(ROOT / "exported/vgg16.onnx", tmp_path / "vgg16.onnx"))
-    with pytest.raises(SliceError, match="it has the operator QuantizeLinear"):
-        export_slice(quantised)
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_model_in_reduced_precision_is_proved_too(model: Path, precision: str) -> None:
+    patches = np.random.default_rng(0).uniform(-1, 1, (64, 64, 64)).astype(np.float32)
+    card = replace(read_card(model), precision=precision)
+    onnx.save(in_precision(onnx.load(model), precision, patches), model)
+    write_card(model, card)
+    exported = export_slice(model)
+    assert exported.max_difference <= 1e-2
+    assert read_card(exported.path) == card
 
 
 def test_a_slice_model_is_none_to_compile(model: Path) -> None:

@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from infer.amplitude import scale_amplitude
 from infer.card import ModelCard, read_card
 from infer.patches import cut_patches
+from trainer.precision import in_precision
 from trainer.slicegraph import SliceError, SliceGraph, check_worth, slice_graph
 
 CLIP = 40.0
@@ -366,6 +367,50 @@ def test_a_part_of_a_section_with_its_surroundings_is_that_part_of_the_whole() -
         np.testing.assert_allclose(tile, expected, rtol=0, atol=1e-6)
 
 
+def deep(pads: int, patch_size: int = 14) -> Network:
+    network = Network(patch_size, seed=3)
+    network.image()
+    for channels, before in ((8, 1), (12, 8)):
+        shape = channels, before, 3, 3
+        network.add("Conv", network.normal(*shape), network.normal(channels), pads=[pads] * 4, name=f"conv_{channels}")
+        network.add("Relu", name=f"relu_{channels}")
+        network.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2], name=f"pool_{channels}")
+    network.dense_head()
+    return network
+
+
+@pytest.mark.parametrize("pads", [0, 1])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 3e-3), ("int8", 3e-2)])
+def test_reduced_precision(precision: str, tolerance: float, pads: int) -> None:
+    """As the patch model in the same precision, but for roundings that fall the other way here and there."""
+    network, section = deep(pads), odd_section(1, 9, 12)
+    traces, samples = np.divmod(np.arange(section.size), section.shape[1])
+    patches = cut_patches(scale_amplitude(section, CLIP), traces, samples, network.patch_size)
+    reduced = in_precision(network.model(), precision, patches)
+    graph = slice_graph(reduced, card(network.patch_size))
+    onnx.checker.check_model(graph.model, full_check=True)
+    probabilities = session(graph.model).run(["probabilities"], {"section": section})[0]
+    expected = by_patches(reduced, section, network.patch_size)
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=tolerance)
+    if precision == "int8":
+        assert np.count_nonzero(np.abs(probabilities - expected).max(0) > 1e-5) < section.size / 10
+    of_single = by_patches(network.model(), section, network.patch_size)
+    assert np.abs(expected - of_single).max() > 10 * np.abs(expected - probabilities).mean()  # the precision is another
+
+
+def test_in_int8_onnxruntime_multiplies_integers(tmp_path: Path) -> None:
+    network = deep(pads=0)
+    patches = np.random.default_rng(0).normal(0, 1, (50, 14, 14)).astype(np.float32)
+    graph = slice_graph(in_precision(network.model(), "int8", patches), card(network.patch_size))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimised.onnx"), 4
+    onnxruntime.InferenceSession(graph.model.SerializeToString(), options, ["CPUExecutionProvider"])
+    operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert operators.count("QLinearConv") == 2
+    kernels = [value.dims for value in graph.model.graph.initializer if value.data_type == TensorProto.INT8]
+    assert [list(dims) for dims in kernels if len(dims) == 4] == [[8, 1, 3, 3], [12, 8, 3, 3]]
+
+
 def test_another_amplitude_clip() -> None:
     network = small()
     network.dense_head()
@@ -674,9 +719,14 @@ def counts_what_is_beyond(n: Network) -> str:
     )
 
 
-def half_precision(n: Network) -> str:
-    n.nodes.append(helper.make_node("Cast", [n.last], ["half"], to=TensorProto.FLOAT16, name="cast"))
-    return f"{CANNOT}Cast (cast) cannot be followed, since only models in single precision can."
+def whole_numbers(n: Network) -> str:
+    n.nodes.append(helper.make_node("Cast", [n.last], ["whole"], to=TensorProto.INT32, name="cast"))
+    return f"{CANNOT}Cast (cast) cannot be followed, since its numbers are neither in single precision nor in half."
+
+
+def scales_of_channels(n: Network) -> str:
+    n.add("QuantizeLinear", n.weight([0.1, 0.2]), n.weight([0, 0], np.uint8), axis=1, name="quantise")
+    return f"{CANNOT}QuantizeLinear (quantise) cannot be followed, since it has more than one scale."
 
 
 def joined_samples(n: Network) -> str:
@@ -730,7 +780,8 @@ REFUSED = (
     nothing_but_padding,
     nothing_left,
     counts_what_is_beyond,
-    half_precision,
+    whole_numbers,
+    scales_of_channels,
     joined_samples,
     joined_constant,
     the_same_whatever_the_patch,
