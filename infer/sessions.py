@@ -30,8 +30,8 @@ CUDA_BATCH_BYTES = 16 * 1024 * 1024
 CPU_TILE, CUDA_TILE = 128, 256
 """The most traces, and the most samples, of one tile of the slice engine. Smaller ones compute more surroundings twice:
 32 x 64 took 1.4 times as long for an F3 crossline with the Waldeland CNN. Larger ones only take more memory: in 2
-threads 220 MB with 128, 370 MB with 64 traces of all samples, 770 MB with 217 of them, at the same speed. A tile is at
-least a patch wide too, so that its surroundings at most quadruple it."""
+threads 220 MB with 128, 370 MB with 64 traces of all samples, 770 MB with 217 of them, at the same speed. A tile may be
+two patches wide too, so that its surroundings make it two or three times as large, and no more."""
 PATCHES_FROM_STRIDE = 4
 """From this stride on patches are quicker: k² times fewer, while a slice model computes all samples at any stride. F3
 crossline 500 with the Waldeland CNN took 4.4 s of CPU time in the slice model, and by patches 5.7 s with a stride of 3,
@@ -65,6 +65,8 @@ class Model:
 
     On a CPU every batch or tile runs in the thread that asks for it, `workers` of them side by side, one a core: no
     thread waits for another at the end of each layer, and no thread of onnxruntime is left to spin in a host program.
+    Of patches wider than `CPU_TILE` tiles come one at a time, and all cores share one: with vgg16-context it takes a
+    gigabyte.
     """
 
     def __init__(
@@ -129,8 +131,16 @@ class Model:
 
     @property
     def tile_size(self) -> int:
-        """The most traces, and the most samples, of one tile: `CPU_TILE` or `CUDA_TILE`."""
-        return max(CPU_TILE if self.device.kind == "cpu" else CUDA_TILE, self.card.patch_size)
+        """The most traces, and the most samples, of one tile: `CPU_TILE` or `CUDA_TILE`, or two patches."""
+        return max(CPU_TILE if self.device.kind == "cpu" else CUDA_TILE, 2 * self.card.patch_size)
+
+    @property
+    def tile_workers(self) -> int:
+        """How many tiles are computed side by side."""
+        return 1 if self._shares_tiles() else self.workers
+
+    def _shares_tiles(self) -> bool:
+        return self.device.kind == "cpu" and self.card.patch_size > CPU_TILE
 
     def runner(self, batch_size: int) -> Runner:
         """Buffers for one thread to run batches of `batch_size` patches: `[patch, P, P]` in, `[patch, facies]` out.
@@ -175,7 +185,8 @@ class Model:
         with self._starting:
             if engine not in self._sessions:
                 path = self._files[engine]
-                session = _start(path, self.device)
+                shared = engine == "slice" and self._shares_tiles()
+                session = _start(path, self.device, cores() if shared else 1)
                 check = _check_slice_contract if engine == "slice" else _check_contract
                 check(session, self.card, path.name)
                 self._sessions[engine] = session
@@ -331,10 +342,13 @@ def cores() -> int:
         return allowed
 
 
-def _start(path: Path, device: Device) -> Any:
+def _start(path: Path, device: Device, threads: int) -> Any:
     ort = onnxruntime()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    if threads > 1:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_cpu_mem_arena = False  # with it a tile of vgg16-context takes twice the memory, and no less time
     options.log_severity_level = 4  # errors come as exceptions; nothing goes to the host's screen
     providers: list[Any] = [_CPU]
     if device.kind == "cuda":

@@ -59,7 +59,7 @@ def classify_in_tiles(
 
         return classify_tile
 
-    work_through(tiles, start_worker, min(model.workers, len(tiles)), total, progress, cancel)
+    work_through(tiles, start_worker, min(model.tile_workers, len(tiles)), total, progress, cancel)
     return probabilities
 
 

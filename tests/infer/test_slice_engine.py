@@ -39,9 +39,9 @@ def started(monkeypatch):
     """The names of the files that sessions are started for."""
     names, start = [], sessions._start
 
-    def recorded(path, device):
+    def recorded(path, *how):
         names.append(path.name)
-        return start(path, device)
+        return start(path, *how)
 
     monkeypatch.setattr(sessions, "_start", recorded)
     return names
@@ -300,7 +300,8 @@ def test_a_slice_model_that_breaks_its_contract(tmp_path):
 
 def test_the_tile_follows_the_device_and_the_patch(tiny_model):
     assert Model(tiny_model(8), "cpu").tile_size == sessions.CPU_TILE
-    assert Model(tiny_model(200), "cpu").tile_size == 200
+    large = Model(tiny_model(200), "cpu")
+    assert (large.tile_size, large.tile_workers) == (400, 1)
 
 
 def test_slices_do_without_numba(sliced_model):
