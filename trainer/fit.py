@@ -24,7 +24,7 @@ from infer.facies import FACIES_COLOURS, FACIES_NAMES
 from trainer.dataset import LabelledSection, PatchBatches, TrainingBatches, some_of
 from trainer.evaluate import score_parts, write_scores
 from trainer.features import FEATURES, trained_part, whole_network
-from trainer.networks import find_network
+from trainer.networks import RANDOM, find_network
 from trainer.normalisation import Restate
 from trainer.progress import EpochLines
 from trainer.recipes import Recipe, find_recipe
@@ -90,7 +90,7 @@ def _train(
     request, split, done = prepared.request, prepared.split, run.epochs_done()
     epochs = request.epochs or recipe.epochs
     keras.utils.set_random_seed(request.seed)
-    network = _initial(request, run)
+    network = _initial(request, run, recipe)
     part, seen = trained_part(network, labelled, recipe, run.folder.parent / FEATURES, recipe.copies, say)
     train = TrainingBatches(
         seen,
@@ -153,11 +153,24 @@ def _has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _initial(request: FitRequest, run: Run) -> keras.Model:
+def _initial(request: FitRequest, run: Run, recipe: Recipe) -> keras.Model:
     """The network before training, or the best one so far: what is frozen in it is the same."""
     if run.model.is_file():
         return load_network(run)
-    return find_network(request.network).built(request.patch_size, request.initial_weights)
+    network = find_network(request.network).built(request.patch_size, request.initial_weights)
+    leave_to_train(network, recipe, request.initial_weights)
+    return network
+
+
+def leave_to_train(network: keras.Model, recipe: Recipe, initial_weights: str) -> None:
+    """Freeze what the recipe holds beside what is frozen; nothing where weights are random and so not worth keeping."""
+    if initial_weights == RANDOM and recipe.frozen_to is None:
+        for layer in network.layers:
+            layer.trainable = True
+    elif recipe.held_to is not None:
+        names = [layer.name for layer in network.layers]
+        for layer in network.layers[: names.index(recipe.held_to) + 1]:
+            layer.trainable = False
 
 
 def _compiled(model: keras.Model, optimizer: Any) -> keras.Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -29,6 +29,7 @@ class Recipe:
     scored: int | None = None  # picks of every part, at most
     bfloat16: bool = False  # where the processor multiplies in it
     frozen_to: str | None = None  # the layer up to which nothing is trained, computed once for the whole section
+    held_to: str | None = None  # the layer up to which pretrained weights are left as they are, beside frozen ones
     copies: tuple[SectionCopy, ...] = ()  # of the section, trained on beside it where layers are frozen so
 
     def describe(self) -> str:
@@ -67,17 +68,27 @@ _WALDELAND = Recipe(
     augmentation=Augmentation(gain=0.5, mirror=True, mix=1.0),
     restated=8_192,
 )
-_FINE_TUNED = Recipe(
-    "SGD 3e-3 falling to 0, Nesterov 0.9; gain, mirror, mix",
-    _falling(keras.optimizers.SGD, 3e-3, momentum=0.9, nesterov=True),
+_VGG16 = Recipe(
+    "AdamW 3e-4 falling to 0, on the fifth block and the head; mirror",
+    _falling(keras.optimizers.AdamW, 3e-4, weight_decay=1e-2),
     batch_size=32,
-    epochs=6,
-    patience=6,
-    augmentation=Augmentation(gain=0.5, mirror=True, mix=0.5),
+    epochs=8,
+    patience=8,
+    augmentation=Augmentation(mirror=True),
     per_epoch=2_560,
     validated=512,
     scored=4_000,
     bfloat16=True,
+    held_to="block4_pool",
+)
+_RESNET50 = replace(
+    _VGG16,
+    summary="AdamW 1e-3 falling to 0; gain, mirror",
+    optimizer=_falling(keras.optimizers.AdamW, 1e-3, weight_decay=1e-2),
+    epochs=10,
+    patience=10,
+    augmentation=Augmentation(gain=0.5, mirror=True),
+    held_to=None,
 )
 _PAPERS_FINE_TUNED = Recipe(
     "SGD 1e-4 / (1 + 1e-6 t), Nesterov 0.9",
@@ -110,14 +121,13 @@ _HEAD_ONLY = Recipe(
     restated=8_192,
     frozen_to="block5_pool",
 )
-_FINE_TUNING = {"default": _FINE_TUNED, "paper": _PAPERS_FINE_TUNED}
 RECIPES = {
     "waldeland": {
         "default": _WALDELAND,
         "paper": Recipe("Adam 1e-3", _adam, batch_size=256, epochs=30, patience=3, restated=8_192),
     },
-    "vgg16": _FINE_TUNING,
-    "resnet50": _FINE_TUNING,
+    "vgg16": {"default": _VGG16, "paper": _PAPERS_FINE_TUNED},
+    "resnet50": {"default": _RESNET50, "paper": _PAPERS_FINE_TUNED},
     "vgg16-context": {"default": _IN_CONTEXT, "quick": _HEAD_ONLY},
 }
 """By network and by name."""

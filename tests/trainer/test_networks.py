@@ -13,6 +13,7 @@ pytest.importorskip("keras", exc_type=ImportError, reason="training needs Keras"
 import keras
 
 from infer.errors import OptionError
+from trainer.fit import leave_to_train
 from trainer.names import CONTEXT, NETWORK_NAMES, PATCH_SIZES, RECIPE_NAMES, SPLIT_NAMES
 from trainer.networks import NETWORKS, find_network
 from trainer.recipes import RECIPES, find_recipe
@@ -130,6 +131,22 @@ def test_recipes() -> None:
     with pytest.raises(OptionError) as caught:
         find_recipe("vgg16", "mine")
     assert str(caught.value) == "There is no recipe 'mine' for vgg16. There are: default, paper."
+
+
+def test_the_recipe_of_vgg16_trains_the_last_block_and_the_head() -> None:
+    network = find_network("vgg16").built()
+    leave_to_train(network, find_recipe("vgg16"), "vgg16.h5")
+    trained = [layer.name for layer in network.layers if layer.trainable and layer.weights]
+    assert trained[:4] == ["block5_conv1", "block5_conv2", "block5_conv3", "dense"]
+    leave_to_train(network := find_network("vgg16").built(), find_recipe("vgg16", "paper"), "vgg16.h5")
+    assert next(layer.name for layer in network.layers if layer.trainable and layer.weights) == "block3_conv2"
+
+
+@pytest.mark.parametrize(("name", "trained"), [("waldeland", True), ("resnet50", True), ("vgg16-context", False)])
+def test_random_weights_are_not_kept_unless_their_layers_are_computed_once(name: str, trained: bool) -> None:
+    network = find_network(name).built()
+    leave_to_train(network, find_recipe(name), "random")
+    assert all(layer.trainable for layer in network.layers) == trained
 
 
 def test_vgg16_in_context_is_vgg16_where_no_padding_is_met() -> None:
