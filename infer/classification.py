@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from infer.amplitude import check_clip, scale_amplitude
 from infer.errors import ModelError, OptionError
 from infer.section import NO_DATA, FaciesSection, Section
-from infer.sessions import Model
+from infer.sessions import Engine, Model
 from infer.slice_engine import classify_in_tiles
 from infer.workers import Progress
 
@@ -39,16 +39,11 @@ def classify(
     or tile failed, for want of memory usually. ModelError: the model gives no numbers.
     """
     check_options(stride, batch_size, amplitude_clip)
-    scaled = scale_amplitude(section.amplitude, amplitude_clip)
     traces, samples = _every(stride, section.live), _every(stride, np.ones(section.shape[1], np.bool_))
-    if model.engine(stride) == "slice":
-        coarse = classify_in_tiles(scaled, traces, samples, model, progress, cancel)
-    else:
-        from infer.patch_engine import classify_samples  # numba takes half a second, and slices do without
-
-        coarse = classify_samples(scaled, traces, samples, model, batch_size, progress, cancel)
-    if not np.isfinite(coarse).all():
-        raise ModelError(f"{model.card.name} gives probabilities that are no numbers; its weights must be damaged.")
+    engine = model.engine(stride)
+    coarse = probabilities_at(
+        section, traces, samples, model, amplitude_clip, engine, batch_size=batch_size, progress=progress, cancel=cancel
+    )
     live = np.flatnonzero(section.live)
     if stride > 1:
         coarse = _interpolate(coarse, traces, live, axis=1)
@@ -65,6 +60,34 @@ def classify(
     return FaciesSection(
         section, facies, probabilities, card.facies_names, card.facies_colours, amplitude_clip, card.name
     )
+
+
+def probabilities_at(
+    section: Section,
+    traces: NDArray[np.int64],
+    samples: NDArray[np.int64],
+    model: Model,
+    amplitude_clip: float,
+    engine: Engine,
+    *,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> NDArray[np.float32]:
+    """Probabilities `[facies, trace, sample]` at every crossing of `traces` and `samples` (indices, ascending).
+
+    All of the section is their context. Otherwise as `classify`, and raises what it raises.
+    """
+    scaled = scale_amplitude(section.amplitude, amplitude_clip)
+    if engine == "slice":
+        found = classify_in_tiles(scaled, traces, samples, model, progress, cancel)
+    else:
+        from infer.patch_engine import classify_samples  # numba takes half a second, and slices do without
+
+        found = classify_samples(scaled, traces, samples, model, batch_size, progress, cancel)
+    if not np.isfinite(found).all():
+        raise ModelError(f"{model.card.name} gives probabilities that are no numbers; its weights must be damaged.")
+    return found
 
 
 def check_options(stride: int, batch_size: int | None, amplitude_clip: float | None) -> None:

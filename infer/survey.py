@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -147,10 +148,38 @@ class Survey:
         SurveyError: the file cannot be read any more.
         """
         traces, position = self._traces_of(kind, number)
+        return self._section(kind, number, position, *self._read(traces))
+
+    def read_lines(self, kind: LineKind, numbers: Sequence[int]) -> list[Section]:
+        """Several lines as `read_line` gives them, read in one pass through the file.
+
+        Much quicker than one by one where neighbours lie across the file's order. Raises as `read_line` does.
+        """
+        of_lines = [self._traces_of(kind, number) for number in numbers]
+        traces = np.concatenate([np.empty(0, np.intp), *(traces for traces, _ in of_lines)])
+        order = np.argsort(traces, kind="stable")
+        amplitude = self.file.amplitude(traces[order])
+        places = np.empty(len(order), np.intp)
+        places[order] = np.arange(len(order))
+        sections = []
+        for number, (traces, position) in zip(numbers, of_lines, strict=True):
+            own, places = places[: len(traces)], places[len(traces) :]
+            sections.append(self._section(kind, number, position, *self._judge(amplitude[own], traces)))
+        return sections
+
+    def _section(
+        self,
+        kind: LineKind,
+        number: int,
+        position: NDArray[np.intp],
+        samples: NDArray[np.float32],
+        alive: NDArray[np.bool_],
+        silenced: int,
+    ) -> Section:
+        """A line of its traces' samples `[trace, sample]`, each at its position on the crossing axis."""
         crossing = (self.crosslines if kind == "inline" else self.inlines).numbers()
         amplitude = np.zeros((len(crossing), self.n_samples), np.float32)
         live = np.zeros(len(crossing), np.bool_)
-        samples, alive, silenced = self._read(traces)
         _, first = np.unique(position[alive], return_index=True)
         chosen = np.flatnonzero(alive)[first]
         amplitude[position[chosen]] = samples[chosen]
@@ -200,7 +229,11 @@ class Survey:
 
     def _read(self, traces: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
         """Finite amplitudes `[trace, sample]` of these traces, which are live `[trace]`, how many samples were not."""
-        amplitude = self.file.amplitude(traces)
+        return self._judge(self.file.amplitude(traces), traces)
+
+    def _judge(
+        self, amplitude: NDArray[np.float32], traces: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
         silenced = silence(amplitude)
         return amplitude, is_live(amplitude) & ~self.declared_dead[traces], silenced
 

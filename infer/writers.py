@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infer.errors import DependencyError, OutputError
 from infer.files import replacing
 from infer.section import FaciesSection
-from infer.survey import LineBytes, Survey
+from infer.segy_output import file_header, trace_rows
+from infer.survey import Survey
 
 CONFIDENCE_SUFFIX = ".confidence.sgy"
-
-# Of the binary header, counted from 1 as the standard does; the last two came with rev 2.
-_SAMPLES_BYTE, _FORMAT_BYTE, _REVISION_BYTE, _TRACES_BYTE, _TRAILERS_BYTE = 3221, 3225, 3501, 3513, 3529
-_INT8, _IEEE_FLOAT32 = 8, 5
 
 
 def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
@@ -107,38 +102,11 @@ def _write_png(result: FaciesSection, path: Path, survey: Survey | None) -> None
 def _write_sgy(result: FaciesSection, path: Path, survey: Survey | None) -> None:
     assert survey is not None, "write has checked it"  # noqa: S101
     line = survey.line_bytes(result.section.kind, result.section.number)
-    if path.stem.lower().endswith(".confidence"):
-        _write_line(path, line, np.nan_to_num(result.confidence), _IEEE_FLOAT32)
-    else:
-        _write_line(path, line, result.facies, _INT8)
-
-
-def _write_line(path: Path, line: LineBytes, samples: NDArray[np.int8] | NDArray[np.float32], code: int) -> None:
-    """The line's own bytes with other samples `[trace, sample]`, in the file's byte order."""
-    content = samples[line.traces].astype(samples.dtype.newbyteorder(line.byte_order))
-    header_bytes = line.headers.shape[1]
-    traces = np.empty((len(content), header_bytes + content.shape[1] * content.itemsize), np.uint8)
-    traces[:, :header_bytes] = line.headers
-    traces[:, header_bytes:] = content.view(np.uint8)
+    confident = path.stem.lower().endswith(".confidence")
+    samples = np.nan_to_num(result.confidence) if confident else result.facies
     with path.open("wb") as file:
-        file.write(_file_header(line, code, *samples.shape[1:]))
-        file.write(traces.tobytes())
-
-
-def _file_header(line: LineBytes, code: int, n_samples: int) -> bytes:
-    """The survey's own file header, with what differs in the line's file: format, counts, no trailer."""
-    header = bytearray(line.preamble)
-
-    def put(byte: int, letter: str, number: int) -> None:
-        struct.pack_into(line.byte_order + letter, header, byte - 1, number)
-
-    put(_FORMAT_BYTE, "h", code)
-    if n_samples <= 0xFFFF:  # a survey whose header lies about it is no reason to go on lying
-        put(_SAMPLES_BYTE, "H", n_samples)
-    if header[_REVISION_BYTE - 1] >= 2:
-        put(_TRACES_BYTE, "Q", len(line.headers))
-        put(_TRAILERS_BYTE, "i", 0)
-    return bytes(header)
+        file.write(file_header(line.preamble, line.byte_order, samples.dtype, len(line.headers), samples.shape[1]))
+        file.write(trace_rows(line.headers, samples[line.traces], line.byte_order).tobytes())
 
 
 _WRITERS: dict[str, Callable[[FaciesSection, Path, Survey | None], None]] = {
