@@ -12,7 +12,25 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from infer.cube_cli import cube
 from infer.errors import Cancelled, InferError, LineNotFoundError, OptionError
+from infer.options import (
+    BatchSize,
+    Clip,
+    Crossline,
+    CrosslineByte,
+    Cube,
+    DeviceName,
+    EngineName,
+    Inline,
+    InlineByte,
+    ModelName,
+    Outputs,
+    Quiet,
+    Stride,
+    silence,
+    warn,
+)
 
 if TYPE_CHECKING:
     import rich.progress
@@ -29,47 +47,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Cube = Annotated[
-    Path, typer.Argument(metavar="CUBE", help="The survey's SEG-Y file.", show_default=False, readable=False)
-]
-InlineByte = Annotated[
-    int | None, typer.Option(metavar="BYTE", help="Where trace headers hold the inline, if not in byte 189.")
-]
-CrosslineByte = Annotated[
-    int | None, typer.Option(metavar="BYTE", help="Where trace headers hold the crossline, if not in byte 193.")
-]
-Inline = Annotated[int | None, typer.Option(metavar="N", help="Classify the inline with this number.")]
-Crossline = Annotated[int | None, typer.Option(metavar="N", help="Classify the crossline with this number.")]
-ModelName = Annotated[str, typer.Option(metavar="NAME|PATH", help="A model by name (`infer models`) or an .onnx file.")]
-Outputs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--out",
-        metavar="FILE",
-        help="Where to; may be given several times. The suffix decides: .png, .npz, .npy, .sgy (facies as 8-bit "
-        "integers), .confidence.sgy (float32). [default: a .png in this folder]",
-    ),
-]
-DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="What to compute on.")]
-EngineName = Annotated[
-    str,
-    typer.Option(
-        metavar="auto|slice|patch", help="What runs: the slice model or a patch a sample; auto: the quicker one."
-    ),
-]
-Stride = Annotated[
-    int,
-    typer.Option(
-        metavar="K", help="Classify every K-th trace and sample, interpolate between; with patches K² times faster."
-    ),
-]
-Clip = Annotated[
-    float | None,
-    typer.Option(metavar="A", help="The amplitude that scales to 1. [default: the survey's 99th percentile]"),
-]
-BatchSize = Annotated[int | None, typer.Option(metavar="B", help="Patches a batch. [default: fits the device]")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing on the screen but warnings and errors.")]
 
 
 @app.command()
@@ -116,8 +93,8 @@ def slice_(
     if not section.live.any():
         raise LineNotFoundError(f"{kind.capitalize()} {number} of {cube.name} has no live trace to classify.")
     loaded = load_model(model, device, engine, stride=stride)
-    _warn(*survey.warnings, *section.warnings)
-    say = _silence if quiet else print
+    warn(*survey.warnings, *section.warnings)
+    say = silence if quiet else print
     if loaded.device_reason:
         say(f"On the CPU, since {loaded.device_reason}")
     if loaded.no_slice_reason:
@@ -142,6 +119,9 @@ def slice_(
         f"{progress.total:,} samples classified in {seconds:.1f} s, "
         f"{progress.total / max(seconds, 1e-9):,.0f} samples/s"
     )
+
+
+app.command()(cube)
 
 
 @app.command()
@@ -278,15 +258,6 @@ def _scores(card: ModelCard) -> str:
 def _give_up(sentence: str, status: int) -> NoReturn:
     print(sentence, file=sys.stderr)
     sys.exit(status)
-
-
-def _warn(*sentences: str) -> None:
-    for sentence in sentences:
-        print(f"Warning: {sentence}", file=sys.stderr)
-
-
-def _silence(_sentence: str) -> None:
-    pass
 
 
 class _Progress(AbstractContextManager["_Progress"]):

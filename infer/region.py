@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,8 +57,7 @@ class Region:
         return Box(inlines, crosslines, _samples(self.twt, survey))
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """Indices of a survey's inlines, crosslines and samples: all from `start` to before `stop`."""
 
     inlines: range

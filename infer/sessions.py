@@ -117,6 +117,10 @@ class Model:
         )
         return start, ()
 
+    def has(self, engine: Engine) -> bool:
+        """Whether there is a model for that engine."""
+        return engine in self._files
+
     def engine(self, stride: int = 1) -> Engine:
         """Which engine classifies a section with that stride: the quicker one of those that can."""
         if "slice" in self._files and (stride < PATCHES_FROM_STRIDE or "patch" not in self._files):

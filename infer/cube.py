@@ -1,0 +1,273 @@
+"""Whole surveys: block after block, read ahead and written behind; memory stays the same, and a kill costs a block."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infer.classification import probabilities_at
+from infer.cube_plan import CONFIDENCE, FACIES, PROBABILITY, Block, CubeRequest, Plan, outputs_of, partial_of
+from infer.errors import DependencyError, InferError, OutputError
+from infer.journal import Journal
+from infer.section import NO_DATA, LineKind, Section
+from infer.workers import Progress
+
+Values = dict[str, NDArray[Any]]  # by quantity: [inline, crossline, sample]
+Lines = dict[LineKind, list[Section]]
+Report = Callable[["Advance"], None]
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far a run is: lines, and samples classified since it started or went on."""
+
+    lines_done: float
+    lines: int
+    samples: int
+
+
+class Store(Protocol):
+    """Where blocks go: a SegyStore or a ZarrStore."""
+
+    @property
+    def bytes_needed(self) -> int:
+        """On the disk, at most."""
+
+    def create(self, *, filled: bool) -> None:
+        """Make room."""
+
+    def write(self, block: Block, values: Mapping[str, NDArray[Any]]) -> None:
+        """Put a block's values where they belong, and wait for the disk."""
+
+
+class CubeRun:
+    """A run over a survey: what is done of it, and all that it takes to do a block more."""
+
+    def __init__(self, request: CubeRequest, *, restart: bool = False) -> None:
+        """Prepare a run, or one that was interrupted to go on.
+
+        restart: forget what is there of it.
+
+        Raises OutputError: OUT is there already or cannot be written, the disk is too small, or what is there of an
+        interrupted run is another run's. Otherwise what `Plan` raises.
+        """
+        self.plan = Plan(request)
+        self.files = outputs_of(request.out, self.plan.quantities)
+        self.partials = {name: partial_of(path, visible=request.keep_partial) for name, path in self.files.items()}
+        journal = request.out.with_name(f"{request.out.name}.journal")
+        if restart:
+            journal.unlink(missing_ok=True)
+        self.journal = Journal(journal, self.plan.describe())
+        self.store = open_store(self.plan, self.partials)
+        named = {name for name, path in self.files.items() if path.exists()}
+        written = {name for name, path in self.partials.items() if path.exists()}
+        if named and self.remaining:
+            path = self.files[min(named)]
+            raise OutputError(f"{path} is there already. Choose another name, or delete it first.")
+        if not self.journal.done or written | named != set(self.files):
+            with _sentences(request.out):
+                self._begin()
+
+    def _begin(self) -> None:
+        for path in self.partials.values():
+            _delete(path)
+        folder = self.plan.request.out.parent
+        free, needed = shutil.disk_usage(folder).free, self.store.bytes_needed
+        if needed > free:
+            raise OutputError(
+                f"{self.plan.request.out} would take {needed / 1e9:,.1f} GB, and {folder} has {free / 1e9:,.1f} GB "
+                "free. Make room, or choose another folder or a --region."
+            )
+        self.store.create(filled=self.plan.request.keep_partial)
+        self.journal.start()
+
+    @property
+    def remaining(self) -> list[Block]:
+        """The blocks that are not done, in their order."""
+        return [block for block in self.plan.blocks if block.number not in self.journal.done]
+
+    def lines_of(self, block: Block) -> float:
+        """What a block is of `plan.lines`."""
+        n_inlines, n_crosslines, _ = self.plan.box.shape
+        share = {"inline": len(block.crosslines) / n_crosslines, "crossline": len(block.inlines) / n_inlines}
+        lines = {"inline": len(block.inlines), "crossline": len(block.crosslines)}
+        return sum(lines[kind] * share[kind] for kind in self.plan.directions)
+
+    def work(self, report: Report | None = None, cancel: threading.Event | None = None) -> None:
+        """Compute all that remains, in this process, and give the files their names.
+
+        report: called several times a second, in this thread. cancel: set it to stop within a tile.
+
+        Raises Cancelled; OutputError: the disk does not take it. In both cases what is done is kept. Otherwise as
+        `classify`.
+        """
+        remaining = self.remaining
+        done = Advance(self.plan.lines - sum(map(self.lines_of, remaining)), self.plan.lines, 0)
+        with _sentences(self.plan.request.out), ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
+            ahead = [reading.submit(read_block, self.plan, block) for block in remaining[:1]]
+            behind: list[Future[None]] = []
+            for at, block in enumerate(remaining):
+                lines = ahead.pop().result()
+                ahead = [reading.submit(read_block, self.plan, following) for following in remaining[at + 1 : at + 2]]
+                values = compute_block(self.plan, block, lines, self._telling(report, done, block), cancel)
+                samples = count_samples(self.plan, block, lines)
+                done = Advance(done.lines_done + self.lines_of(block), done.lines, done.samples + samples)
+                for written in behind:
+                    written.result()
+                behind = [writing.submit(self.keep, block, values)]
+            for written in behind:
+                written.result()
+        self.finish()
+
+    def _telling(self, report: Report | None, before: Advance, block: Block) -> Progress:
+        lines = self.lines_of(block)
+
+        def tell(done: int, total: int) -> None:
+            if report:
+                lines_done = before.lines_done + lines * done / max(1, total)
+                report(Advance(lines_done, before.lines, before.samples + done))
+
+        return tell
+
+    def keep(self, block: Block, values: Values) -> None:
+        """Write a computed block and note it."""
+        self.store.write(block, values)
+        self.journal.add(block.number)
+
+    def finish(self) -> None:
+        """Give the files their names: all blocks are done."""
+        with _sentences(self.plan.request.out):
+            for name, partial in self.partials.items():
+                if partial.exists():  # all quantities of a .zarr are in one
+                    partial.rename(self.files[name])
+            self.journal.remove()
+
+
+def open_store(plan: Plan, partials: Mapping[str, Path]) -> Store:
+    """The store for an output with that suffix.
+
+    Raises DependencyError: .zarr without zarr.
+    """
+    if plan.request.out.suffix.lower() != ".zarr":
+        from infer.cube_sgy import SegyStore
+
+        return SegyStore(plan, partials)
+    try:
+        from infer.cube_zarr import ZarrStore
+    except ImportError as error:
+        raise DependencyError(
+            'A .zarr needs zarr: `pip install "facies-edge[zarr]"`, or choose an output in .sgy.'
+        ) from error
+    return ZarrStore(plan, partials[FACIES])
+
+
+def read_block(plan: Plan, block: Block) -> Lines:
+    """The lines of a block, whole, along every direction in which it is classified."""
+    parts = {"inline": (plan.survey.inlines, block.inlines), "crossline": (plan.survey.crosslines, block.crosslines)}
+    numbers = {kind: lines.numbers()[part.start : part.stop].tolist() for kind, (lines, part) in parts.items()}
+    return {kind: plan.survey.read_lines(kind, numbers[kind]) for kind in plan.directions}
+
+
+def compute_block(
+    plan: Plan, block: Block, lines: Lines, progress: Progress | None = None, cancel: threading.Event | None = None
+) -> Values:
+    """A block's values.
+
+    progress: called with samples done and in all, several times a second.
+    """
+    shape = len(block.inlines), len(block.crosslines), len(plan.box.samples)
+    nothing = {name: NO_DATA if name == FACIES else np.nan for name in plan.quantities}
+    values = {name: np.full(shape, nothing[name], dtype) for name, dtype in plan.quantities.items()}
+    classified = _classified(plan, block, lines, progress, cancel)
+    if len(plan.directions) == 1:
+        for kind, at, traces, found in classified:
+            _put(plan, values, (at, traces) if kind == "inline" else (traces, at), found)
+        return values
+    sums = np.zeros((len(plan.model.card.facies_names), *shape), np.float32)
+    for kind, at, traces, found in classified:
+        (sums[:, at] if kind == "inline" else sums[:, :, at])[:, traces] += found
+    for at, section in enumerate(lines["inline"]):
+        traces = np.flatnonzero(_live(block, section))
+        _put(plan, values, (at, traces), sums[:, at, traces] * np.float32(0.5))
+    return values
+
+
+def _classified(
+    plan: Plan, block: Block, lines: Lines, progress: Progress | None, cancel: threading.Event | None
+) -> Iterator[tuple[LineKind, int, NDArray[np.intp], NDArray[np.float32]]]:
+    """Line after line of a block: which it is, its live traces, and their probabilities `[facies, trace, sample]`."""
+    samples = np.array(plan.box.samples)
+    total, before = count_samples(plan, block, lines), 0
+
+    def tell(done: int, _of_line: int) -> None:
+        if progress:
+            progress(before + done, total)
+
+    for kind in plan.directions:
+        across = block.crosslines if kind == "inline" else block.inlines
+        for at, section in enumerate(lines[kind]):
+            traces = np.flatnonzero(_live(block, section))
+            found = probabilities_at(
+                section,
+                traces + across.start,
+                samples,
+                plan.model,
+                plan.clip,
+                plan.engine,
+                progress=tell,
+                cancel=cancel,
+            )
+            before += traces.size * samples.size
+            yield kind, at, traces, found
+
+
+def count_samples(plan: Plan, block: Block, lines: Lines) -> int:
+    """How many samples of a block are classified; along both directions twice."""
+    live = (np.count_nonzero(_live(block, section)) for sections in lines.values() for section in sections)
+    return int(sum(live)) * len(plan.box.samples)
+
+
+def _put(plan: Plan, values: Values, where: tuple[Any, Any], probabilities: NDArray[np.float32]) -> None:
+    """What is asked for of a line's probabilities `[facies, trace, sample]`."""
+    for name, array in values.items():
+        if name == FACIES:
+            array[where] = probabilities.argmax(axis=0)
+        elif name == CONFIDENCE:
+            array[where] = probabilities.max(axis=0)
+        else:
+            array[where] = probabilities[plan.model.card.facies_names.index(name.removeprefix(PROBABILITY))]
+
+
+def _live(block: Block, section: Section) -> NDArray[np.bool_]:
+    """Which of the block's traces on a line are live."""
+    across = block.crosslines if section.kind == "inline" else block.inlines
+    return section.live[across.start : across.stop]
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _sentences(out: Path) -> Iterator[None]:
+    """What the system says of a file that it does not take, as a sentence."""
+    try:
+        yield
+    except InferError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"{out} could not be written: {error.strerror or error}. What is done is kept: the same command goes on."
+        ) from error
