@@ -1,0 +1,372 @@
+"""Whole surveys: against lines classified one by one, re-opened by others' libraries, killed and gone on with."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import segyio
+from typer.testing import CliRunner
+
+from infer import classify, load_model, open_survey
+from infer.cli import app
+from infer.cube import CubeRun
+from infer.cube_plan import CubeRequest, Plan
+from infer.errors import Cancelled, LineNotFoundError, OptionError, OutputError
+from infer.region import Region
+from tests.conftest import grid, reflections
+
+INLINES, CROSSLINES, SAMPLES = range(100, 130, 2), range(300, 321), 26
+CLIP = 60.0
+
+
+@pytest.fixture
+def cube(build_segy):
+    """15 inlines in steps of 2, 21 crosslines; one trace missing, one twice, one dead."""
+    positions = grid(INLINES, CROSSLINES)
+    positions.remove((104, 305))
+    positions.append((110, 310))
+    samples = reflections(len(positions), SAMPLES)
+    samples[positions.index((108, 300))] = 0
+    text = {1: ("i", range(1, len(positions) + 1)), 181: ("i", [7 * n for n in range(len(positions))])}
+    return build_segy(positions, samples, traces_say=text | {109: ("h", [4] * len(positions))})
+
+
+@pytest.fixture
+def request_for(cube, sliced_model, tmp_path):
+    def make(out: str, **options) -> CubeRequest:
+        return CubeRequest(cube, tmp_path / out, str(sliced_model(8)), clip=CLIP, device="cpu", **options)
+
+    return make
+
+
+def line_by_line(request: CubeRequest, kind: str = "inline") -> np.ndarray:
+    """Probabilities `[facies, inline, crossline, sample]`, of sections one by one; NaN without data."""
+    survey, model = open_survey(request.cube), load_model(request.model, "cpu")
+    numbers = (survey.inlines if kind == "inline" else survey.crosslines).numbers()
+    lines = [classify(survey.read_line(kind, n), model, CLIP).probabilities for n in numbers]
+    return np.stack(lines, axis=1 if kind == "inline" else 2)
+
+
+def facies_of(probabilities: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(probabilities[0]), -1, np.nan_to_num(probabilities).argmax(axis=0)).astype(np.int8)
+
+
+def read_cube(path: Path) -> np.ndarray:
+    """Samples of a .sgy `[trace, sample]`, by segyio."""
+    with segyio.open(path, ignore_geometry=True) as file:
+        return file.trace.raw[:]
+
+
+def by_trace(request: CubeRequest, values: np.ndarray) -> np.ndarray:
+    """Of `[inline, crossline, sample]` the traces of the source, `[trace, sample]`."""
+    survey = open_survey(request.cube)
+    return values[(survey.inline_of_trace - 100) // 2, survey.crossline_of_trace - 300]
+
+
+def traces(path: Path, n_samples: int, width: int) -> np.ndarray:
+    """Raw traces `[trace, byte]`."""
+    return np.fromfile(path, np.uint8)[3600:].reshape(-1, 240 + n_samples * width)
+
+
+@pytest.mark.parametrize("along", ["inline", "crossline"])
+def test_a_cube_is_its_lines(request_for, along):
+    request = request_for("facies.sgy", along=along, confidence=True, probabilities=("salt",))
+    CubeRun(request).work()
+    expected = line_by_line(request, along)
+    np.testing.assert_array_equal(read_cube(request.out), by_trace(request, facies_of(expected)))
+    for name, values in (("confidence", expected.max(axis=0)), ("probability_salt", expected[1])):
+        found = read_cube(request.out.with_name(f"facies.{name}.sgy"))
+        np.testing.assert_allclose(found, by_trace(request, np.nan_to_num(values)), atol=1e-6)
+    left = sorted(path.name for path in request.out.parent.iterdir() if path.suffix not in (".onnx",))
+    assert left == ["cube.sgy", "facies.confidence.sgy", "facies.probability_salt.sgy", "facies.sgy"]
+
+
+def test_headers_are_the_sources_byte_for_byte(request_for):
+    request = request_for("facies.sgy")
+    CubeRun(request).work()
+    np.testing.assert_array_equal(traces(request.out, SAMPLES, 1)[:, :240], traces(request.cube, SAMPLES, 4)[:, :240])
+    ours, theirs = (np.fromfile(path, np.uint8)[:3600] for path in (request.out, request.cube))
+    assert np.flatnonzero(ours != theirs).tolist() == [3225]
+    assert (ours[3225], theirs[3225]) == (8, 5)
+
+
+def test_both_directions_are_averaged(request_for, monkeypatch):
+    monkeypatch.setattr("infer.cube_plan.BOTH_BYTES", 1)  # blocks of 32 x 32: one here
+    request = request_for("facies.sgy", along="both", confidence=True)
+    CubeRun(request).work()
+    mean = (line_by_line(request, "inline") + line_by_line(request, "crossline")) / 2
+    confidence = read_cube(request.out.with_name("facies.confidence.sgy"))
+    np.testing.assert_allclose(confidence, by_trace(request, np.nan_to_num(mean.max(axis=0))), atol=1e-6)
+    second, first = np.sort(np.nan_to_num(mean), axis=0)[-2:]
+    sure = by_trace(request, first - second > 1e-5)
+    np.testing.assert_array_equal(read_cube(request.out)[sure], by_trace(request, facies_of(mean))[sure])
+
+
+def test_both_in_several_blocks_is_both_in_one(request_for, monkeypatch):
+    one, several = request_for("one.sgy", along="both"), request_for("several.sgy", along="both")
+    CubeRun(one).work()
+    monkeypatch.setattr(Plan, "_block_shape", lambda self: (4, 7))
+    assert len(Plan(several).blocks) == 12
+    CubeRun(several).work()
+    assert one.out.read_bytes() == several.out.read_bytes()
+
+
+def test_a_region_is_that_part_of_the_whole(request_for):
+    whole = line_by_line(request_for("whole.sgy"))
+    request = request_for("part.sgy", region=Region.parse("inlines=104:113,crosslines=303:311,twt=24:60"))
+    CubeRun(request).work()
+    expected = facies_of(whole)[2:7, 3:12, 5:15]
+    with segyio.open(request.out, ignore_geometry=True) as file:
+        inlines, crosslines = file.attributes(189)[:], file.attributes(193)[:]
+        assert (file.attributes(115)[:] == 10).all() and (file.attributes(109)[:] == 24).all()
+        assert file.samples.tolist() == [*range(24, 64, 4)]
+        found = file.trace.raw[:]
+    assert len(found) == 5 * 9  # one is missing, one there twice
+    np.testing.assert_array_equal(found, expected[(inlines - 104) // 2, crosslines - 303])
+    np.testing.assert_array_equal(open_survey(request.out).twt_ms, np.arange(24, 64, 4))
+
+
+def test_a_region_of_one_sample_is_computed_by_patches(request_for):
+    request = request_for("slice.sgy", region=Region.parse("twt=47"))
+    run = CubeRun(request)
+    assert (run.plan.engine, run.plan.box.samples) == ("patch", range(11, 12))
+    run.work()
+    expected = facies_of(line_by_line(request))[:, :, 11:12]
+    np.testing.assert_array_equal(traces(request.out, 1, 1)[:, 240:].view(np.int8), by_trace(request, expected))
+
+
+def test_zarr_opens_in_xarray(request_for):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("zarr")
+    request = request_for("facies.zarr", along="crossline", confidence=True, region=Region.parse("twt=24:60"))
+    CubeRun(request).work()
+    expected = line_by_line(request, "crossline")[..., 5:15]
+    with xarray.open_zarr(request.out, consolidated=False) as found:
+        assert found.facies.dims == ("inline", "crossline", "twt_ms")
+        np.testing.assert_array_equal(found.inline, INLINES)
+        np.testing.assert_array_equal(found.crossline, CROSSLINES)
+        np.testing.assert_array_equal(found.twt_ms, np.arange(24, 64, 4))
+        assert found.facies.dtype == np.int8
+        np.testing.assert_array_equal(found.facies, facies_of(expected))
+        np.testing.assert_allclose(found.confidence, expected.max(axis=0), atol=1e-6)
+        assert found.facies.attrs["facies_names"] == ["layers", "salt", "else"]
+        assert not found.trace_mask.sel(inline=104, crossline=305)
+        assert int(found.trace_mask.sum()) == 15 * 21 - 1
+    assert not [*request.out.parent.glob(".*.partial"), *request.out.parent.glob("*.journal")]
+
+
+RUN = "import pickle, sys\nfrom infer.cube import CubeRun\nCubeRun(pickle.load(sys.stdin.buffer)).work()\n"
+
+
+def start(request: CubeRequest) -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, "-c", RUN], stdin=subprocess.PIPE)
+    process.stdin.write(pickle.dumps(request))
+    process.stdin.close()
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
+@pytest.mark.parametrize("suffix", [".sgy", ".zarr"])
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(request_for, suffix, tmp_path):
+    if suffix == ".zarr":
+        pytest.importorskip("zarr")
+    undisturbed, killed = (request_for(f"{name}{suffix}", confidence=True) for name in ("undisturbed", "killed"))
+    began = time.monotonic()
+    assert start(undisturbed).wait() == 0
+    takes = time.monotonic() - began
+    moments, journal = random.Random(7), tmp_path / f"killed{suffix}.journal"
+    for _ in range(int(os.environ.get("INFER_TEST_KILLS", "6"))):
+        process = start(killed)
+        try:
+            process.wait(moments.uniform(0.4, 1.05) * takes)
+            break  # too late: it is done
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    if journal.exists() or not killed.out.exists():
+        assert start(killed).wait() == 0
+    assert contents(killed.out) == contents(undisturbed.out)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Of a file and those beside it, or of a folder."""
+    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.stem}*{path.suffix}")
+    root = path if path.is_dir() else path.parent
+    return {str(f.relative_to(root)).replace(path.stem, ""): f.read_bytes() for f in files if f.is_file()}
+
+
+@pytest.fixture
+def interrupted(request_for, monkeypatch):
+    """A run whose disk is full after its first block."""
+    request = request_for("facies.sgy", confidence=True)
+    run = CubeRun(request)
+    write, blocks = run.store.write, itertools.count()
+
+    def full(*arguments):
+        if next(blocks):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(*arguments)
+
+    monkeypatch.setattr(run.store, "write", full)
+    with pytest.raises(OutputError) as caught:
+        run.work()
+    assert str(caught.value) == (
+        f"{request.out} could not be written: No space left on device. What is done is kept: the same command goes on."
+    )
+    return request
+
+
+def test_after_a_full_disk_it_goes_on(interrupted, request_for):
+    assert not interrupted.out.exists()
+    again = CubeRun(interrupted)
+    assert (again.journal.done, len(again.remaining)) == ({0}, 1)
+    again.work()
+    CubeRun(other := request_for("other.sgy", confidence=True)).work()
+    assert contents(other.out) == contents(interrupted.out)
+
+
+@pytest.mark.parametrize(
+    ("change", "then", "now"),
+    [
+        ({"along": "crossline"}, "its direction is inline", "crossline"),
+        ({"clip": 50.0}, "its amplitude_clip is 60.0", "50.0"),
+        ({"confidence": False}, 'its output is ["facies.sgy", "facies", "confidence"]', '["facies.sgy", "facies"]'),
+        (
+            {"region": Region.parse("inlines=100:108")},
+            "its region is inlines=100:128,crosslines=300:320,twt=4:104",
+            "inlines=100:108,crosslines=300:320,twt=4:104",
+        ),
+    ],
+)
+def test_it_does_not_go_on_with_something_else(interrupted, change, then, now):
+    with pytest.raises(OutputError) as caught:
+        CubeRun(replace(interrupted, **change))
+    assert str(caught.value) == (
+        f"{interrupted.out}.journal is the journal of another run: {then}, and {now} is asked for now. "
+        "Ask for the same as then to go on with it, or start over with --restart."
+    )
+    assert len(CubeRun(replace(interrupted, **change), restart=True).remaining) > 0
+
+
+def test_nor_with_another_model_or_source(interrupted, sliced_model):
+    with pytest.raises(OutputError, match=r"its model is tiny \(\w+\), and tiny \(\w+\) is asked for now"):
+        CubeRun(replace(interrupted, model=str(sliced_model(10))))
+    content = bytearray(interrupted.cube.read_bytes())
+    content[3600 + 240 + 50] ^= 1
+    interrupted.cube.write_bytes(content)
+    with pytest.raises(OutputError, match=r"its source is cube.sgy \(\w+\), and cube.sgy \(\w+\) is asked for now"):
+        CubeRun(interrupted)
+
+
+def test_a_torn_journal_costs_its_last_block(interrupted):
+    journal = interrupted.out.with_name("facies.sgy.journal")
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-3])
+    assert CubeRun(interrupted).journal.done == set()
+    journal.write_bytes(whole + b'{"blo')
+    assert CubeRun(interrupted).journal.done == {0}
+    journal.write_bytes(b"no journal\n")
+    with pytest.raises(OutputError, match="cannot be read as the journal of a run"):
+        CubeRun(interrupted)
+
+
+def test_a_cancel_keeps_what_is_done(request_for):
+    request, cancel = request_for("facies.sgy"), threading.Event()
+    seen = []
+
+    def stop_in_the_second_block(advance):
+        seen.append(advance)
+        if advance.lines_done > 8:
+            cancel.set()
+
+    with pytest.raises(Cancelled):
+        CubeRun(request).work(stop_in_the_second_block, cancel)
+    assert CubeRun(request).journal.done == {0}
+    assert not request.out.exists()
+    assert [a.lines_done for a in seen] == sorted(a.lines_done for a in seen)
+    assert seen[-1].lines == 15
+
+
+def test_a_partial_file_can_be_looked_at(request_for):
+    request = request_for("facies.sgy", keep_partial=True)
+    run = CubeRun(request)
+    partial = request.out.with_name("facies.partial.sgy")
+    assert (read_cube(partial) == -1).all()
+    np.testing.assert_array_equal(traces(partial, SAMPLES, 1)[:, :240], traces(request.cube, SAMPLES, 4)[:, :240])
+    run.work()
+    assert not partial.exists()
+    np.testing.assert_array_equal(read_cube(request.out), by_trace(request, facies_of(line_by_line(request))))
+
+
+def test_what_is_refused(request_for, tmp_path, monkeypatch):
+    request = request_for("facies.sgy")
+    expected = {
+        "A cube is classified along inline, crossline or both, not 'time'.": {"along": "time"},
+        "At least one worker computes, so 0 workers make no sense.": {"workers": 0},
+        "tiny has no facies 'coal': it has layers, salt, else.": {"probabilities": ("coal",)},
+        "facies.npz: the suffix says what to write, and of a whole survey that is .sgy or .zarr.": {
+            "out": tmp_path / "facies.npz"
+        },
+        f"{tmp_path / 'no/facies.sgy'} cannot be written: there is no folder {tmp_path / 'no'}.": {
+            "out": tmp_path / "no/facies.sgy"
+        },
+        f"{request.cube} is there already. Choose another name, or delete it first.": {"out": request.cube},
+        "cube.sgy has no inlines from 1 to 9: they run from 100 to 128 in steps of 2. See "
+        f"`infer scan {request.cube}`.": {"region": Region((1, 9))},
+        "cube.sgy has no samples from 200 to 300 ms: they run from 4 to 104 ms, one every 4 ms.": {
+            "region": Region(twt=(200, 300))
+        },
+    }
+    for sentence, change in expected.items():
+        with pytest.raises((OptionError, OutputError, LineNotFoundError)) as caught:
+            CubeRun(replace(request, **change))
+        assert str(caught.value) == sentence
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(OutputError) as caught:
+        CubeRun(request)
+    assert str(caught.value) == (
+        f"{request.out} would take 0.0 GB, and {tmp_path} has 0.0 GB free. Make room, or choose another folder or a "
+        "--region."
+    )
+
+
+@pytest.mark.parametrize("text", ["inline=1:2", "twt=", "twt=1:2,twt=1:2", "inlines=a:b", "twt=1:2:3"])
+def test_regions_that_are_none(text):
+    with pytest.raises(OptionError) as caught:
+        Region.parse(text)
+    part = text.split(",")[-1]
+    assert str(caught.value) == (
+        "A region is written like inlines=100:200,crosslines=300:400,twt=1000:1400, times in ms, each at most once; "
+        f"'{part}' is not."
+    )
+
+
+def test_the_command(request_for, cube, tmp_path, monkeypatch):
+    model = request_for("facies.sgy").model
+    words = ["cube", str(cube), str(tmp_path / "facies.sgy"), "--model", model, "--device", "cpu"]
+    done = CliRunner().invoke(app, [*words, "--clip", "60"])
+    assert done.exit_code == 0
+    said = done.stdout.splitlines()
+    assert said[0] == f"Wrote {tmp_path / 'facies.sgy'}"
+    assert said[1].startswith("tiny on CPU (") and ", slice engine: 8,138 samples classified in " in said[1]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("infer.cube.compute_block", interrupted)
+    stopped = CliRunner().invoke(app, [*words[:2], str(tmp_path / "other.sgy"), *words[3:]])
+    assert isinstance(stopped.exception, Cancelled)
+    assert str(stopped.exception) == ("Stopped after 0 of 15 lines. What is done is kept: the same command goes on.")
