@@ -168,7 +168,15 @@ def test_zarr_opens_in_xarray(request_for):
     assert not [*request.out.parent.glob(".*.partial"), *request.out.parent.glob("*.journal")]
 
 
-RUN = "import pickle, sys\nfrom infer.cube import CubeRun\nCubeRun(pickle.load(sys.stdin.buffer)).work()\n"
+RUN = """
+import pickle, sys, time
+import infer.cube, infer.cube_plan
+infer.cube_plan.LINES = 1
+keep = infer.cube.CubeRun.keep
+infer.cube.CubeRun.keep = lambda *block: (time.sleep(0.05), keep(*block))
+infer.cube.CubeRun(pickle.load(sys.stdin.buffer)).work()
+"""
+"""A run that takes its time: 15 blocks of a line."""
 
 
 def start(request: CubeRequest) -> subprocess.Popen:
@@ -188,14 +196,17 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(request_for, suffix, 
     assert start(undisturbed).wait() == 0
     takes = time.monotonic() - began
     moments, journal = random.Random(7), tmp_path / f"killed{suffix}.journal"
+    done = set()
     for _ in range(int(os.environ.get("INFER_TEST_KILLS", "6"))):
         process = start(killed)
         try:
-            process.wait(moments.uniform(0.4, 1.05) * takes)
+            process.wait(moments.uniform(0.4, 0.8) * takes)
             break  # too late: it is done
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
+        done.add(journal.read_bytes().count(b"block") if journal.exists() else 0)
+    assert done - {0, 15}, "no kill met a run at work"
     if journal.exists() or not killed.out.exists():
         assert start(killed).wait() == 0
     assert contents(killed.out) == contents(undisturbed.out)
