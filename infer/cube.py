@@ -28,11 +28,12 @@ Report = Callable[["Advance"], None]
 
 @dataclass(frozen=True)
 class Advance:
-    """How far a run is: lines, and samples classified since it started or went on."""
+    """How far a run is: lines, and samples classified since it started or went on; on many machines, what is where."""
 
     lines_done: float
     lines: int
     samples: int
+    where: str = ""
 
 
 class Store(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infer.errors import Cancelled
+from infer.errors import Cancelled, DependencyError
 from infer.options import (
     Clip,
     CrosslineByte,
@@ -59,6 +60,9 @@ Workers = Annotated[int | None, typer.Option(metavar="N", help="Threads that com
 KeepPartial = Annotated[
     bool, typer.Option("--keep-partial", help="Write to OUT's name with .partial in it, to be looked at early.")
 ]
+Dask = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Compute on the workers of this dask scheduler (extra `dask`).")
+]
 Restart = Annotated[bool, typer.Option("--restart", help="Forget what an interrupted run has done.")]
 
 EVERY_S = 30.0
@@ -77,6 +81,7 @@ def cube(
     engine: EngineName = "auto",
     clip: Clip = None,
     workers: Workers = None,
+    dask: Dask = None,
     keep_partial: KeepPartial = False,
     restart: Restart = False,
     inline_byte: InlineByte = None,
@@ -90,9 +95,11 @@ def cube(
     from infer.region import Region
 
     check_options(1, None, clip)
+    if dask and importlib.util.find_spec("distributed") is None:
+        raise DependencyError('Several machines need dask: `pip install "facies-edge[dask]"`.')
     request = CubeRequest(
-        cube=cube,
-        out=out,
+        cube=cube.absolute() if dask else cube,
+        out=out.absolute() if dask else out,
         model=model,
         along=along,
         region=Region.parse(region),
@@ -118,7 +125,7 @@ def cube(
     started = time.perf_counter()
     with _Watched(run, quiet) as watched:
         try:
-            run.work(watched)
+            _work(run, dask, watched)
         except (Cancelled, KeyboardInterrupt):
             raise Cancelled(
                 f"Stopped after {watched.last.lines_done:,.0f} of {run.plan.lines:,} lines. What is done is kept: the "
@@ -132,6 +139,15 @@ def cube(
         f"{loaded.card.name} on {loaded.device}, {run.plan.engine} engine: {samples:,} samples classified in "
         f"{seconds:,.1f} s, {samples / max(seconds, 1e-9):,.0f} samples/s"
     )
+
+
+def _work(run: CubeRun, dask: str | None, watched: _Watched) -> None:
+    if dask is None:
+        run.work(watched)
+        return
+    from infer.cube_dask import work_with_dask
+
+    work_with_dask(run, dask, watched)
 
 
 class _Watched(AbstractContextManager["_Watched"]):
@@ -161,7 +177,7 @@ class _Watched(AbstractContextManager["_Watched"]):
         left = (self.last.lines - self.last.lines_done) / lines_a_second if lines_a_second > 0 else float("nan")
         return (
             f"{self.last.lines_done:,.0f} of {self.last.lines:,} lines, {self.last.samples / seconds:,.0f} samples/s, "
-            f"{_duration(left)} left"
+            f"{_duration(left)} left{'; ' if self.last.where else ''}{self.last.where}"
         )
 
     def __enter__(self) -> _Watched:

@@ -24,7 +24,7 @@ from infer import classify, load_model, open_survey
 from infer.cli import app
 from infer.cube import CubeRun
 from infer.cube_plan import CubeRequest, Plan
-from infer.errors import Cancelled, LineNotFoundError, OptionError, OutputError
+from infer.errors import Cancelled, DeviceError, LineNotFoundError, OptionError, OutputError
 from infer.region import Region
 from tests.conftest import grid, reflections
 
@@ -381,3 +381,69 @@ def test_the_command(request_for, cube, tmp_path, monkeypatch):
     stopped = CliRunner().invoke(app, [*words[:2], str(tmp_path / "other.sgy"), *words[3:]])
     assert isinstance(stopped.exception, Cancelled)
     assert str(stopped.exception) == ("Stopped after 0 of 15 lines. What is done is kept: the same command goes on.")
+
+
+@pytest.fixture
+def cluster():
+    """Two worker processes of one thread each."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize("suffix", [".sgy", ".zarr"])
+def test_many_machines_give_the_same_bytes(request_for, cluster, suffix):
+    from infer.cube_dask import work_with_dask
+
+    if suffix == ".zarr":
+        pytest.importorskip("zarr")
+    one, many = (request_for(f"{name}{suffix}", confidence=True) for name in ("one", "many"))
+    CubeRun(one).work()
+    seen = []
+    work_with_dask(CubeRun(many), cluster.scheduler_address, seen.append)
+    assert contents(one.out) == contents(many.out)
+    assert (seen[-1].lines_done, seen[-1].samples, len(seen)) == (15, 8138, 2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
+def test_a_block_of_a_lost_worker_is_done_again(request_for, cluster, monkeypatch):
+    import distributed
+
+    from infer.cube_dask import work_with_dask
+
+    monkeypatch.setattr("infer.cube_plan.LINES", 1)
+    monkeypatch.setattr("infer.cube_dask._do_block", slowly)
+    one, many = request_for("one.sgy"), request_for("many.sgy")
+    CubeRun(one).work()
+    lost = []
+
+    def lose_one(advance):
+        if not lost and advance.lines_done >= 3:
+            with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+                lost.extend(client.run(os.getpid).values())
+            os.kill(lost[0], signal.SIGKILL)
+
+    work_with_dask(CubeRun(many), cluster.scheduler_address, lose_one)
+    assert len(lost) == 2
+    assert contents(one.out) == contents(many.out)
+
+
+def slowly(number, spec):
+    """In blocks of a line, each of which takes a moment."""
+    import infer.cube_plan
+    from infer import cube_dask
+
+    infer.cube_plan.LINES = 1
+    time.sleep(0.2)
+    return cube_dask._do_block(number, spec)
+
+
+def test_no_scheduler_is_a_sentence(request_for, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("infer.cube_dask.TIMEOUT_S", 1)
+    from infer.cube_dask import work_with_dask
+
+    with pytest.raises(DeviceError, match=r"^There is no dask scheduler at tcp://127.0.0.1:9: "):
+        work_with_dask(CubeRun(request_for("facies.sgy")), "tcp://127.0.0.1:9")
