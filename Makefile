@@ -33,7 +33,7 @@ bench: .venv/everything
 	touch $@
 
 .venv/everything: .venv/runtime
-	$(INSTALL) ".[cpu,plot,trainer,test]"
+	$(INSTALL) ".[cpu,plot,serve,trainer,test]"
 	touch $@
 
 clean:

@@ -14,6 +14,7 @@ import typer
 
 from infer.cube_cli import cube
 from infer.errors import Cancelled, InferError, LineNotFoundError, OptionError
+from infer.host_cli import app as host_app
 from infer.options import (
     BatchSize,
     Clip,
@@ -31,6 +32,7 @@ from infer.options import (
     silence,
     warn,
 )
+from infer.serve_cli import serve
 
 if TYPE_CHECKING:
     import rich.progress
@@ -122,6 +124,8 @@ def slice_(
 
 
 app.command()(cube)
+app.command()(serve)
+app.add_typer(host_app, name="host")
 
 
 @app.command()

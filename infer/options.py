@@ -47,6 +47,15 @@ Clip = Annotated[
     typer.Option(metavar="A", help="The amplitude that scales to 1. [default: the survey's 99th percentile]"),
 ]
 BatchSize = Annotated[int | None, typer.Option(metavar="B", help="Patches a batch. [default: fits the device]")]
+OfferedModels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|PATH",
+        help="A model by name or an .onnx file; may be given several times. Its slice model comes with it, as "
+        "NAME_slice. [default: waldeland]",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing on the screen but warnings and errors.")]
 
 

@@ -1,0 +1,1 @@
+"""One file per host program; nothing else in `infer` imports them."""
