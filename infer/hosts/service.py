@@ -123,7 +123,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).split(" (while")[0]  # what Python adds
         raise OptionError(f"Port {port} of {host} cannot be listened at: {reason}. Choose another --port.") from error
 
 

@@ -32,6 +32,7 @@ def write_repository(folder: Path, offered: Iterable[Offered]) -> None:
     try:
         if target.is_dir() and any(target.iterdir()):
             raise OutputError(f"{folder} is there and not empty: give a new folder for the model repository.")
+        temporary.mkdir()
         for one in offered:
             model = temporary / one.name / VERSION / "model.onnx"
             model.parent.mkdir(parents=True)
