@@ -42,7 +42,7 @@ except ImportError as error:
     raise DependencyError('The service needs Starlette and uvicorn: `pip install "facies-edge[serve]"`.') from error
 
 MAX_REQUEST_MB = 64.0
-"""Sixteen million samples. While it is classified, a request takes some fifteen times its size in memory."""
+"""Sixteen million samples. While it is classified, a request takes up to some thirty times its size in memory."""
 CONCURRENCY = 2
 """Requests worked on at a time. Each uses all cores, so more of them only hide what is not computing."""
 WAITING = 4

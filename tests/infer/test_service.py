@@ -253,6 +253,22 @@ def test_raw_bytes_by_hand(port):
     assert raw[int(said[JSON_SIZE]) :][:6] == np.array(content["outputs"][0]["data"], np.int8).tobytes()
 
 
+def test_the_plugin_developers_page(crossline):
+    """Its Python and its curl, word for word but for the port."""
+    blocks = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8").split("```")
+    (python,) = [block.removeprefix("python") for block in blocks if "tritonclient.http\n" in block]
+    (curl,) = [block for block in blocks if block.startswith("\ncurl ")]
+    line, _, _ = crossline
+    expected = classify(line, load_model("waldeland", "cpu"), load_model("waldeland", "cpu").card.amplitude_clip)
+    with running(service.create_app(offer(["waldeland"], "cpu"))) as port:
+        names = {"amplitude": line.amplitude}
+        exec(python.replace("8017", str(port)), names)
+        np.testing.assert_array_equal(names["facies"], expected.facies)
+        path, body = curl.split(":8017")[1].split(" -d ")
+        status, _, answer = post(port, path, body.strip().strip("'"))
+    assert (status, answer["outputs"][0]["shape"]) == (200, [2, 3])
+
+
 # What is wrong.
 
 
