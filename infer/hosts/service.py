@@ -9,7 +9,7 @@ import importlib.metadata
 import ipaddress
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -48,6 +48,7 @@ CONCURRENCY = 2
 WAITING = 4
 """How many requests may wait, to each that is worked on."""
 
+_MODEL_PATHS = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 _TRANSFER_SECONDS = 300  # for a request to arrive, and for its answer to be fetched
 _DISCARD_SECONDS = 20  # for the rest of a request that was refused
 _SHUTDOWN_SECONDS = 5
@@ -67,48 +68,15 @@ def create_app(
 
     Raises OptionError: an empty token, or a limit that lets nothing through.
     """
-    if token is not None and not token.strip():
-        raise OptionError("An empty token keeps nobody out: give one of several letters, or none.")
+    if token is not None and token.split() != [token]:
+        raise OptionError("A token is one word of letters and signs that nobody guesses, without spaces.")
     if not 0 < max_request_mb < float("inf") or concurrency < 1:
         raise OptionError(
             f"A service that takes requests of {max_request_mb:g} MB, {concurrency} at a time, answers nothing."
         )
     models = {one.name: one for one in offered}
-    model = "/v2/models/{model}"
-    inference = _Inference(models, int(max_request_mb * 1e6), concurrency)
-
-    async def server(_request: Request) -> Response:
-        version = importlib.metadata.version("facies-edge")
-        return _json({"name": "facies-edge", "version": version, "extensions": [BINARY_EXTENSION]})
-
-    async def live(_request: Request) -> Response:
-        return _json({"live": True})
-
-    async def ready(_request: Request) -> Response:
-        return _json({"ready": True})
-
-    async def metadata(request: Request) -> Response:
-        one = _find(models, request)
-        return _json(describe_model(one.name, VERSION, one.inputs, one.outputs))
-
-    async def model_ready(request: Request) -> Response:
-        return _json({"name": _find(models, request).name, "ready": True})
-
     return Starlette(
-        routes=[
-            Route("/v2", server),
-            Route("/v2/health/live", live),
-            Route("/v2/health/ready", ready),
-            *(
-                route
-                for path in (model, model + "/versions/{version}")
-                for route in (
-                    Route(path, metadata),
-                    Route(path + "/ready", model_ready),
-                    Route(path + "/infer", inference, methods=["POST"]),
-                )
-            ),
-        ],
+        routes=[*_Metadata(models).routes(), *_Inference(models, int(max_request_mb * 1e6), concurrency).routes()],
         middleware=[Middleware(_TokenCheck, token.encode())] if token is not None else [],
         exception_handlers={RequestError: _refuse_get, HTTPException: _no_such_thing, Exception: _own_fault},
     )
@@ -122,9 +90,11 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        reason = str(getattr(error, "strerror", None) or error).split(" (while")[0]  # what Python adds
-        raise OptionError(f"Port {port} of {host} cannot be listened at: {reason}. Choose another --port.") from error
+    except OSError as error:
+        reason = str(error.strerror).split(" (while")[0]  # Python repeats the address
+        raise OptionError(
+            f"Port {port} of {host} cannot be listened at: {reason}. Choose another --port or --host."
+        ) from error
 
 
 def serve(app: ASGIApp, listening: socket.socket) -> None:
@@ -156,6 +126,37 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class _Metadata:
+    """Says what there is: all that is not to infer."""
+
+    def __init__(self, models: dict[str, Offered]) -> None:
+        self._models = models
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/v2", self._server),
+            Route("/v2/health/live", self._health),
+            Route("/v2/health/ready", self._health),
+            *(Route(path, self._model) for path in _MODEL_PATHS),
+            *(Route(f"{path}/ready", self._model_ready) for path in _MODEL_PATHS),
+        ]
+
+    async def _server(self, _request: Request) -> Response:
+        version = importlib.metadata.version("facies-edge")
+        return _json({"name": "facies-edge", "version": version, "extensions": [BINARY_EXTENSION]})
+
+    async def _health(self, request: Request) -> Response:
+        """Models are loaded before the service listens, so it is ready as soon as it lives."""
+        return _json({request.url.path.rsplit("/", 1)[1]: True})
+
+    async def _model(self, request: Request) -> Response:
+        one = _find(self._models, request)
+        return _json(describe_model(one.name, VERSION, one.inputs, one.outputs))
+
+    async def _model_ready(self, request: Request) -> Response:
+        return _json({"name": _find(self._models, request).name, "ready": True})
+
+
 class _Inference:
     """Answers requests to infer: a bounded number at a time, in threads, the others waiting in the order they came."""
 
@@ -164,6 +165,9 @@ class _Inference:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="infer-serve")
         self._places = concurrency * (1 + WAITING)
         self._inside = 0  # requests between their first byte and the last of their answer
+
+    def routes(self) -> list[Route]:
+        return [Route(f"{path}/infer", self, methods=["POST"]) for path in _MODEL_PATHS]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -177,7 +181,7 @@ class _Inference:
             return
 
     @contextlib.contextmanager
-    def _place(self) -> Any:
+    def _place(self) -> Iterator[None]:
         if self._inside >= self._places:
             raise RequestError(
                 f"The service has {self._inside} requests to answer, and takes no more now: try again later.", 503
