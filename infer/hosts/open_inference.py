@@ -6,10 +6,11 @@ which raw little-endian tensors follow the JSON of a message.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,9 @@ JSON_SIZE_HEADER = "Inference-Header-Content-Length"
 """How many bytes of a message are JSON; the raw tensors follow. Without it, all of them are."""
 
 DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT8": np.dtype("i1"), "INT64": np.dtype("<i8")}
+
+MOST_IN_JSON = 10_000_000
+"""The most numbers of an output in JSON: three lines of F3 with their probabilities."""
 
 _LONGEST_QUOTE = 60
 
@@ -102,6 +106,8 @@ def write_response(
     """The JSON of the response, and the arrays that follow it as raw bytes.
 
     In JSON there is no NaN: it becomes null.
+
+    Raises RequestError: too many numbers for JSON, where each takes some fifty bytes of memory.
     """
     described, raw = [], []
     for name, binary in request.outputs.items():
@@ -111,6 +117,11 @@ def write_response(
         if binary:
             raw.append(np.ascontiguousarray(array, DTYPES[datatype]))
             entry["parameters"] = {"binary_data_size": array.nbytes}
+        elif array.size > MOST_IN_JSON:
+            raise RequestError(
+                f"The output `{name}` has {array.size:,} numbers, and JSON takes {MOST_IN_JSON:,} at most: ask for it "
+                "as raw bytes, with the parameter binary_data."
+            )
         else:
             entry["data"] = [None if value != value else value for value in array.ravel().tolist()]
         described.append(entry)
@@ -235,22 +246,31 @@ def _shape(entry: Mapping[str, Any], tensor: Tensor) -> tuple[int, ...]:
 
 def _from_json(data: Any, tensor: Tensor, shape: tuple[int, ...]) -> NDArray[Any]:
     """Numbers in row-major order, flat or nested as the shape is."""
-    dtype = DTYPES[tensor.datatype]
-    try:
-        values = np.asarray(data if isinstance(data, list) else None)
-    except (ValueError, OverflowError, RecursionError):  # lists of unequal lengths, or too deep
-        values = np.array(None)
-    if values.dtype.kind not in ("f" if dtype.kind == "f" else "") + "iu" or values.shape not in (
-        shape,
-        (math.prod(shape),),
-    ):
+    values = _numbers(data)
+    if values is None or values.shape not in (shape, (math.prod(shape),)):
         raise RequestError(
             f"The input `{tensor.name}` should have data, a list of {math.prod(shape):,} numbers for "
             f"{tensor.datatype} {list(shape)}, or raw bytes and a binary_data_size."
         )
     with np.errstate(over="ignore"):  # what is too large for 32 bits is infinite, and no amplitude
-        array: NDArray[Any] = values.astype(dtype).reshape(shape)
-    return array
+        return values.astype(DTYPES[tensor.datatype]).reshape(shape)
+
+
+def _numbers(data: Any) -> NDArray[np.float64] | None:
+    """A list, or lists in lists, of nothing but numbers; None of anything else.
+
+    NumPy is told the type: of texts it would make an array in which each is as long as the longest.
+    """
+    if not isinstance(data, list):
+        return None
+    try:
+        values = np.asarray(data, np.float64)
+    except (ValueError, TypeError, OverflowError):  # lists of unequal lengths or too deep, words, too large
+        return None
+    leaves: Iterable[Any] = data
+    for _ in range(values.ndim - 1):
+        leaves = itertools.chain.from_iterable(leaves)
+    return values if set(map(type, leaves)) <= {int, float} else None
 
 
 def _asked(message: Mapping[str, Any], outputs: Sequence[Tensor]) -> dict[str, bool]:

@@ -367,7 +367,7 @@ def test_a_wrong_shape_or_type(port, changes, said):
 @pytest.mark.parametrize(
     "data",
     [..., [], 7, "123456", [1, 2, 3], [[1, 2], [3, 4], [5, 6]], [[1, 2, 3], [4, 5]], [1, 2, 3, 4, 5, "6"], [None] * 6,
-     [10**400] * 6, [True] * 6],
+     [10**400] * 6, [True] * 6, [[[[1]]]], [{}] * 6, ["1" * 100_000] + [""] * 100_000],
 )  # fmt: skip
 def test_wrong_data(port, data):
     status, _, answer = post(port, INFER, json.dumps(message(data=data)))
@@ -378,6 +378,20 @@ def test_wrong_data(port, data):
             "binary_data_size."
         },
     )
+
+
+def test_too_many_numbers_for_json(port, monkeypatch):
+    monkeypatch.setattr("infer.hosts.open_inference.MOST_IN_JSON", 9 * 6 - 1)
+    assert post(port, INFER, json.dumps(with_output(name="facies")))[0] == 200
+    assert post(port, INFER, json.dumps(message()))[::2] == (
+        400,
+        {
+            "error": "The output `probabilities` has 54 numbers, and JSON takes 53 at most: ask for it as raw bytes, "
+            "with the parameter binary_data."
+        },
+    )
+    asked = json.dumps(with_output(name="probabilities", parameters={"binary_data": True}))
+    assert post(port, INFER, asked)[0] == 200
 
 
 def test_a_huge_shape_takes_no_memory(port):
