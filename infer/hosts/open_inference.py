@@ -176,9 +176,15 @@ def _json_size(said: str | None, length: int) -> int:
 def _parse(text: bytes) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else "its letters, numbers or depth"
-        raise RequestError(f"The request cannot be read as JSON: {reason}.") from error
+    except json.JSONDecodeError as error:
+        reason = str(error)
+    except UnicodeDecodeError:
+        reason = (
+            f"it is not UTF-8. If raw bytes follow the JSON, the header {JSON_SIZE_HEADER} has to say how long that is"
+        )
+    except (ValueError, RecursionError):
+        reason = "it is too deep, or a number in it too long"
+    raise RequestError(f"The request cannot be read as JSON: {reason}.")
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:

@@ -282,8 +282,10 @@ def with_output(**output):
 BAD = {
     "no JSON": (b"{", "The request cannot be read as JSON: Expecting property name enclosed in double quotes: line 1 "
                 "column 2 (char 1)."),
-    "no letters": (b"\xff\xfe\xfd", "The request cannot be read as JSON: its letters, numbers or depth."),
-    "too deep": (b"[" * 100_000, "The request cannot be read as JSON: its letters, numbers or depth."),
+    "no letters": (b"\xff\xfe\xfd", "The request cannot be read as JSON: it is not UTF-8. If raw bytes follow the "
+                   f"JSON, the header {JSON_SIZE} has to say how long that is."),
+    "too deep": (b"[" * 100_000, "The request cannot be read as JSON: it is too deep, or a number in it too long."),
+    "too long": (b"9" * 10_000, "The request cannot be read as JSON: it is too deep, or a number in it too long."),
     "empty": (b"", "The request cannot be read as JSON: Expecting value: line 1 column 1 (char 0)."),
     "a list": ([], "The request should be a JSON object, not []."),
     "inputs": ({"inputs": "section"}, 'The request\'s inputs should be a list, not "section".'),
