@@ -7,9 +7,42 @@ from typing import Annotated
 
 import typer
 
-from infer.options import OfferedModels
+from infer.options import DeviceName, ModelName, OfferedModels
 
 app = typer.Typer(help="Write what a host program needs to run a model.", no_args_is_help=True)
+
+Along = Annotated[str, typer.Option(metavar="inline|crossline", help="The lines whose sections are classified.")]
+
+
+@app.command("opendtect-zip")
+def opendtect_zip(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model by name, or an .onnx file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip", show_default=False)],
+    along: Along = "inline",
+    clip: Annotated[
+        float | None,
+        typer.Option(metavar="A", help="The survey's amplitude clip (`infer scan`). [default: the training survey's]"),
+    ] = None,
+) -> None:
+    """Write a model for OpendTect's machine learning plugin (ZipModel)."""
+    from infer.hosts.opendtect_zip import write_zipmodel
+
+    write_zipmodel(model, out, along, clip)  # type: ignore[arg-type] # it refuses what is neither
+    print(f"Wrote {out}")
+
+
+@app.command("opendtect-attribute")
+def opendtect_attribute(
+    out: Annotated[Path, typer.Argument(metavar="OUT.py", show_default=False)],
+    model: ModelName = "waldeland",
+    along: Along = "inline",
+    device: DeviceName = "auto",
+) -> None:
+    """Write a script for OpendTect's External Attribute plugin."""
+    from infer.hosts.opendtect_attribute import write_attribute
+
+    write_attribute(out, model, along, device)  # type: ignore[arg-type] # it refuses what is neither
+    print(f"Wrote {out}")
 
 
 @app.command()
