@@ -33,7 +33,7 @@ bench: .venv/everything
 	touch $@
 
 .venv/everything: .venv/runtime
-	$(INSTALL) ".[cpu,plot,serve,trainer,test]"
+	$(INSTALL) ".[cpu,plot,serve,zarr,dask,trainer,test]"
 	touch $@
 
 clean:

@@ -29,10 +29,12 @@ from infer.options import (
     Outputs,
     Quiet,
     Stride,
+    Twt,
     silence,
     warn,
 )
 from infer.serve_cli import serve
+from infer.view_cli import view
 
 if TYPE_CHECKING:
     import rich.progress
@@ -69,6 +71,7 @@ def slice_(
     cube: Cube,
     crossline: Crossline = None,
     inline: Inline = None,
+    twt: Twt = None,
     model: ModelName = "waldeland",
     out: Outputs = None,
     device: DeviceName = "auto",
@@ -80,7 +83,10 @@ def slice_(
     crossline_byte: CrosslineByte = None,
     quiet: Quiet = False,
 ) -> None:
-    """Classify every sample of one line and write its facies."""
+    """Classify every sample of one line, or one sample of every trace, and write the facies."""
+    if twt is not None and inline is None and crossline is None and stride == 1:
+        _time_slice(cube, twt, model, out, device, engine, clip, inline_byte, crossline_byte, quiet)
+        return
     kind, number = one_line(inline, crossline)
     outputs = out or [Path(f"{cube.stem}_{kind}_{number}.png")]
 
@@ -123,7 +129,61 @@ def slice_(
     )
 
 
+def _time_slice(
+    cube: Path,
+    twt: float,
+    model: str,
+    out: list[Path] | None,
+    device: str,
+    engine: str,
+    clip: float | None,
+    inline_byte: int | None,
+    crossline_byte: int | None,
+    quiet: bool,
+) -> None:
+    """`infer slice --twt`."""
+    from infer.classification import check_options
+    from infer.cube_plan import CubeRequest, Plan
+    from infer.region import Region
+    from infer.time_slice import classify_time_slice, write_time_slice
+    from infer.writers import check_outputs
+
+    outputs = out or [Path(f"{cube.stem}_twt_{twt:g}.png")]
+    check_options(1, None, clip)
+    check_outputs(outputs, cube)
+    request = CubeRequest(
+        cube,
+        cube,
+        model,
+        region=Region(twt=(twt, twt)),
+        confidence=True,
+        clip=clip,
+        device=device,
+        engine=engine,
+        inline_byte=inline_byte,
+        crossline_byte=crossline_byte,
+    )
+    plan = Plan(request)
+    warn(*plan.survey.warnings)
+    say = silence if quiet else print
+    if plan.model.device_reason:
+        say(f"On the CPU, since {plan.model.device_reason}")
+    started = time.perf_counter()
+    with _Progress(f"{twt:g} ms", quiet) as progress:
+        result = classify_time_slice(plan, progress)
+    seconds = time.perf_counter() - started
+    for path in outputs:
+        write_time_slice(result, path, cube.name)
+        say(f"Wrote {path}")
+    samples = int((result.facies >= 0).sum())
+    say(
+        f"{plan.model.card.name} on {plan.model.device}, {plan.engine} engine: {samples:,} samples classified in "
+        f"{seconds:.1f} s, {samples / max(seconds, 1e-9):,.0f} samples/s"
+    )
+
+
 app.command()(cube)
+app.command()(view)
 app.command()(serve)
 app.add_typer(host_app, name="host")
 

@@ -19,6 +19,9 @@ CrosslineByte = Annotated[
 ]
 Inline = Annotated[int | None, typer.Option(metavar="N", help="Classify the inline with this number.")]
 Crossline = Annotated[int | None, typer.Option(metavar="N", help="Classify the crossline with this number.")]
+Twt = Annotated[
+    float | None, typer.Option(metavar="T", help="Classify the time slice at this two-way time, ms, of all traces.")
+]
 ModelName = Annotated[str, typer.Option(metavar="NAME|PATH", help="A model by name (`infer models`) or an .onnx file.")]
 Outputs = Annotated[
     list[Path] | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 
 from infer.section import NO_DATA, FaciesSection, Section
 
+if TYPE_CHECKING:
+    from infer.time_slice import TimeSlice
+
 _OPACITY = 0.55
 _NO_DATA_COLOUR = "#ffffff"
 
@@ -21,7 +25,24 @@ def draw(result: FaciesSection, path: Path, title: str) -> None:
     """Write a picture of `result` to `path`, with the bare section beside it: nothing hides under the facies."""
     figure = side_by_side(result.section, result.amplitude_clip, result.facies, result.facies_colours)
     set_title(figure, f"{title}: facies by {result.model}, clip {result.amplitude_clip:.4g}")
-    set_legend(figure, _labels(result), result.facies_colours)
+    set_legend(figure, _labels(result.facies, result.facies_names), result.facies_colours)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def draw_time_slice(result: TimeSlice, path: Path, title: str) -> None:
+    """Write a picture of a time slice, inlines upwards, with the bare amplitudes beside the facies."""
+    figure = Figure(figsize=(14, 7), layout="constrained")
+    bare, interpreted = figure.subplots(1, 2, sharex=True, sharey=True)
+    extent = (*_ends(result.crossline.astype(float)), *_ends(result.inline.astype(float)))
+    for axes in (bare, interpreted):
+        clip = result.amplitude_clip
+        axes.imshow(result.amplitude, cmap="gray", vmin=-clip, vmax=clip, extent=extent, aspect="auto", origin="lower")
+        axes.set_facecolor(_NO_DATA_COLOUR)
+        axes.set_xlabel("crossline")
+    bare.set_ylabel("inline")
+    _overlay(interpreted, np.ma.masked_equal(result.facies, NO_DATA), result.facies_colours, extent, origin="lower")
+    set_title(figure, f"{title}, {result.twt_ms:g} ms: facies by {result.model}, clip {result.amplitude_clip:.4g}")
+    set_legend(figure, _labels(result.facies, result.facies_names), result.facies_colours)
     figure.savefig(path, dpi=110, format="png")
 
 
@@ -61,24 +82,39 @@ def draw_section(axes: Axes, section: Section, amplitude_clip: float) -> None:
 
 def draw_facies(axes: Axes, section: Section, facies: NDArray[np.int8], colours: tuple[str, ...]) -> None:
     """Facies codes `[trace, sample]` over a section, see-through, nothing where there is no data."""
+    _overlay(axes, np.ma.masked_equal(facies, NO_DATA).T, colours, _extent(section), origin="upper")
+
+
+def _overlay(
+    axes: Axes,
+    facies: Any,  # [row, column], masked where there is no data
+    colours: tuple[str, ...],
+    extent: tuple[float, float, float, float],
+    origin: Literal["upper", "lower"],
+) -> None:
     axes.imshow(
-        np.ma.masked_equal(facies, NO_DATA).T,
+        facies,
         cmap=ListedColormap(list(colours)),
         vmin=-0.5,
         vmax=len(colours) - 0.5,
-        extent=_extent(section),
+        extent=extent,
         aspect="auto",
         alpha=_OPACITY,
         interpolation="nearest",
+        origin=origin,
     )
 
 
 def _extent(section: Section) -> tuple[float, float, float, float]:
     """Left, right, bottom, top: each trace and sample is drawn around its own number and time."""
-    numbers, twt_ms = section.crossing.astype(float), section.twt_ms
-    half_trace = (numbers[-1] - numbers[0]) / max(len(numbers) - 1, 1) / 2 or 0.5
-    half_sample = (twt_ms[-1] - twt_ms[0]) / max(len(twt_ms) - 1, 1) / 2 or 0.5
-    return numbers[0] - half_trace, numbers[-1] + half_trace, twt_ms[-1] + half_sample, twt_ms[0] - half_sample
+    (left, right), (top, bottom) = _ends(section.crossing.astype(float)), _ends(section.twt_ms)
+    return left, right, bottom, top
+
+
+def _ends(places: NDArray[np.float64]) -> tuple[float, float]:
+    """Half a step before the first of evenly spaced places, and half a step after the last."""
+    half = (places[-1] - places[0]) / max(len(places) - 1, 1) / 2 or 0.5
+    return places[0] - half, places[-1] + half
 
 
 def percent(share: float) -> str:
@@ -92,8 +128,8 @@ def _over_grey(colour: str) -> str:
     return to_hex((red, green, blue))
 
 
-def _labels(result: FaciesSection) -> list[str]:
-    """Every facies of the model with its share of the section, so that pictures of one model have one legend."""
-    known = result.facies[result.facies != NO_DATA]
-    shares = np.bincount(known.ravel(), minlength=len(result.facies_names)) / max(known.size, 1)
-    return [f"{name} {percent(share)}" for name, share in zip(result.facies_names, shares, strict=True)]
+def _labels(facies: NDArray[np.int8], names: tuple[str, ...]) -> list[str]:
+    """Every facies of the model with its share, so that pictures of one model have one legend."""
+    known = facies[facies != NO_DATA]
+    shares = np.bincount(known.ravel(), minlength=len(names)) / max(known.size, 1)
+    return [f"{name} {percent(share)}" for name, share in zip(names, shares, strict=True)]

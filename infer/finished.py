@@ -1,0 +1,123 @@
+"""A finished cube of facies: any line or time of it, without computing anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infer.card import ModelCard
+from infer.errors import DependencyError, LineNotFoundError, OptionError, SurveyError
+from infer.section import NO_DATA, LineKind
+from infer.survey import Survey, open_survey
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedCube:
+    """What `infer cube` has written, a .sgy or a .zarr."""
+
+    path: Path
+    inline: NDArray[np.int32]  # [inline]
+    crossline: NDArray[np.int32]  # [crossline]
+    twt_ms: NDArray[np.float64]  # [sample]
+    facies_names: tuple[str, ...]
+    facies_colours: tuple[str, ...]
+    model: str
+    facies: Any  # of both kinds: [inline index, crossline index, sample index] -> int8, a zarr.Array or a _SegyFacies
+
+    def line(self, kind: LineKind, number: int) -> NDArray[np.int8]:
+        """The facies `[trace, sample]` of a line.
+
+        Raises LineNotFoundError: it is not in the cube.
+        """
+        numbers = self.inline if kind == "inline" else self.crossline
+        at = np.flatnonzero(numbers == number)
+        if not at.size:
+            raise LineNotFoundError(
+                f"{self.path.name} has no {kind} {number}: its {kind}s run from {numbers[0]} to {numbers[-1]}."
+            )
+        found: NDArray[np.int8] = self.facies[int(at[0])] if kind == "inline" else self.facies[:, int(at[0])]
+        return found
+
+    def at_time(self, twt_ms: float) -> tuple[NDArray[np.int8], float]:
+        """The facies `[inline, crossline]` of the sample nearest to a time, and its time.
+
+        Raises OptionError: the cube has no such time.
+        """
+        step = self.twt_ms[1] - self.twt_ms[0] if len(self.twt_ms) > 1 else np.inf
+        sample = int(np.abs(self.twt_ms - twt_ms).argmin())
+        if abs(self.twt_ms[sample] - twt_ms) > step / 2:
+            raise OptionError(
+                f"{self.path.name} has no sample at {twt_ms:g} ms: they run from {self.twt_ms[0]:g} to "
+                f"{self.twt_ms[-1]:g} ms."
+            )
+        return self.facies[:, :, sample], float(self.twt_ms[sample])
+
+
+def open_cube(path: Path, card: ModelCard) -> FinishedCube:
+    """A finished cube.
+
+    card: of the model that made it, for the facies' names and colours; a .zarr has its own.
+
+    Raises SurveyError, SurveyNotFoundError: nothing that `infer cube` wrote. DependencyError: .zarr without zarr.
+    """
+    if path.suffix.lower() == ".zarr":
+        return _open_zarr(path)
+    survey = open_survey(path)
+    if survey.file.number_format.width != 1:
+        raise SurveyError(f"{path.name} holds no facies: they are 8-bit integers, and it has {survey.number_format}s.")
+    return FinishedCube(
+        path,
+        survey.inlines.numbers(),
+        survey.crosslines.numbers(),
+        survey.twt_ms,
+        card.facies_names,
+        card.facies_colours,
+        card.name,
+        _SegyFacies(survey),
+    )
+
+
+def _open_zarr(path: Path) -> FinishedCube:
+    try:
+        import zarr
+    except ImportError as error:
+        raise DependencyError('A .zarr needs zarr: `pip install "facies-edge[zarr]"`.') from error
+    try:
+        group = zarr.open_group(path, mode="r")
+        facies = group["facies"]
+        inline, crossline, twt_ms = (group[name][:] for name in ("inline", "crossline", "twt_ms"))
+    except (OSError, KeyError) as error:
+        raise SurveyError(f"{path} is no cube of facies as `infer cube` writes it: {error}.") from error
+    names, colours = (tuple(facies.attrs[name]) for name in ("facies_names", "facies_colours"))
+    return FinishedCube(path, inline, crossline, twt_ms, names, colours, str(group.attrs["model"]), facies)
+
+
+@dataclass(frozen=True)
+class _SegyFacies:
+    """Facies of a .sgy by index, as a zarr.Array has them."""
+
+    survey: Survey
+
+    def __getitem__(self, at: Any) -> NDArray[np.int8]:
+        at = (at,) if isinstance(at, int) else at
+        survey = self.survey
+        inline = (survey.inline_of_trace - survey.inlines.first) // survey.inlines.step
+        crossline = (survey.crossline_of_trace - survey.crosslines.first) // survey.crosslines.step
+        if len(at) == 1:
+            return self._placed(np.flatnonzero(inline == at[0]), crossline, survey.crosslines.count)
+        if len(at) == 2:
+            return self._placed(np.flatnonzero(crossline == at[1]), inline, survey.inlines.count)
+        facies = np.full((survey.inlines.count, survey.crosslines.count), NO_DATA, np.int8)
+        for first, _, samples in survey.file.blocks():
+            traces = slice(first, first + len(samples))
+            facies[inline[traces], crossline[traces]] = samples[:, at[2]]
+        return facies
+
+    def _placed(self, traces: NDArray[np.intp], position: NDArray[np.int32], count: int) -> NDArray[np.int8]:
+        facies = np.full((count, self.survey.n_samples), NO_DATA, np.int8)
+        facies[position[traces]] = self.survey.file.amplitude(traces)
+        return facies
