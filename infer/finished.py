@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from infer.card import ModelCard
 from infer.errors import DependencyError, LineNotFoundError, OptionError, SurveyError
+from infer.facies import FACIES_COLOURS, FACIES_NAMES
 from infer.section import NO_DATA, LineKind
 from infer.survey import Survey, open_survey
 
@@ -57,10 +58,11 @@ class FinishedCube:
         return self.facies[:, :, sample], float(self.twt_ms[sample])
 
 
-def open_cube(path: Path, card: ModelCard) -> FinishedCube:
+def open_cube(path: Path, card: ModelCard | None = None) -> FinishedCube:
     """A finished cube.
 
-    card: of the model that made it, for the facies' names and colours; a .zarr has its own.
+    card: of the model that made it, for the facies' names and colours; those of the table by default. A .zarr has its
+    own.
 
     Raises SurveyError, SurveyNotFoundError: nothing that `infer cube` wrote. DependencyError: .zarr without zarr.
     """
@@ -68,15 +70,15 @@ def open_cube(path: Path, card: ModelCard) -> FinishedCube:
         return _open_zarr(path)
     survey = open_survey(path)
     if survey.file.number_format.width != 1:
-        raise SurveyError(f"{path.name} holds no facies: they are 8-bit integers, and it has {survey.number_format}s.")
+        raise SurveyError(f"{path.name} holds no facies: they are 8-bit integers, not {survey.number_format}.")
     return FinishedCube(
         path,
         survey.inlines.numbers(),
         survey.crosslines.numbers(),
         survey.twt_ms,
-        card.facies_names,
-        card.facies_colours,
-        card.name,
+        card.facies_names if card else FACIES_NAMES,
+        card.facies_colours if card else FACIES_COLOURS,
+        card.name if card else "a model that the file does not name",
         _SegyFacies(survey),
     )
 

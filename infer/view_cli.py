@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infer.errors import OptionError
-from infer.options import ModelName, warn
+from infer.options import warn
 
 if TYPE_CHECKING:
     from infer.finished import FinishedCube
@@ -26,7 +26,10 @@ def view(
     survey: Annotated[
         Path | None, typer.Option(metavar="CUBE", help="The survey that was classified, to draw under the facies.")
     ] = None,
-    model: ModelName = "waldeland",
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="What classified it, for a .sgy of other facies than MalenoV's nine."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="[default: in this folder]")] = None,
 ) -> None:
     """Draw a line or a time of a finished cube. Nothing is computed."""
@@ -42,7 +45,7 @@ def view(
         raise OptionError("Say what to draw: one of --inline N, --crossline N and --twt T.")
     path = out or Path(f"{cube.stem}_{given[0]}_{asked[given[0]]:g}.png")
     check_outputs([path], cube)
-    finished = open_cube(cube, read_card(find_model(model)))
+    finished = open_cube(cube, read_card(find_model(model)) if model else None)
     source = open_survey(survey) if survey else None
     warn(*(source.warnings if source else ()))
     if twt is not None:

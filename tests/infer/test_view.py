@@ -1,0 +1,108 @@
+"""Time slices, and finished cubes drawn without computing anything."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from infer import classify, load_model, open_survey
+from infer.cli import app
+from infer.cube import CubeRun
+from infer.cube_plan import CubeRequest, Plan
+from infer.errors import LineNotFoundError, OptionError, SurveyError
+from infer.finished import open_cube
+from infer.region import Region
+from infer.time_slice import amplitudes_at, classify_time_slice
+from tests.conftest import grid, reflections
+
+CLIP = 60.0
+
+
+@pytest.fixture
+def cube(build_segy):
+    positions = grid(range(100, 122, 2), range(300, 313), by="crossline")
+    positions.remove((104, 305))
+    samples = reflections(len(positions), 20)
+    samples[positions.index((108, 300))] = 0
+    return build_segy(positions, samples, traces_say={109: ("h", [4] * len(positions))})
+
+
+@pytest.fixture
+def model(sliced_model):
+    return str(sliced_model(8))
+
+
+def expected_of(cube, model) -> np.ndarray:
+    """Facies `[inline, crossline, sample]`, line by line."""
+    survey, loaded = open_survey(cube), load_model(model, "cpu")
+    return np.stack([classify(survey.read_inline(n), loaded, CLIP).facies for n in range(100, 122, 2)])
+
+
+def test_a_time_slice_is_a_sample_of_every_line(cube, model):
+    plan = Plan(CubeRequest(cube, cube, model, region=Region(twt=(33, 33)), confidence=True, clip=CLIP, device="cpu"))
+    seen = []
+    result = classify_time_slice(plan, lambda *advance: seen.append(advance))
+    np.testing.assert_array_equal(result.facies, expected_of(cube, model)[..., 7])
+    assert (result.twt_ms, seen) == (32.0, [(8, 11), (11, 11)])
+    np.testing.assert_array_equal(result.amplitude[1], open_survey(cube).read_inline(102).amplitude[:, 7])
+    assert np.isnan(result.amplitude[2, 5]) and np.isnan(result.confidence[2, 5])
+    np.testing.assert_array_equal(
+        amplitudes_at(open_survey(cube), 33, result.inline[1:5], result.crossline[2:]), result.amplitude[1:5, 2:]
+    )
+    with pytest.raises(OptionError) as caught:
+        classify_time_slice(Plan(CubeRequest(cube, cube, model, device="cpu")))
+    assert str(caught.value) == "A time slice has one sample a trace, and this region has 20."
+
+
+@pytest.mark.parametrize("suffix", [".sgy", ".zarr"])
+def test_a_finished_cube_is_read_by_line_and_by_time(cube, model, tmp_path, suffix):
+    if suffix == ".zarr":
+        pytest.importorskip("zarr")
+    out = tmp_path / f"facies{suffix}"
+    CubeRun(CubeRequest(cube, out, model, clip=CLIP, device="cpu", region=Region(twt=(20, 60)))).work()
+    expected = expected_of(cube, model)[..., 4:15]
+    finished = open_cube(out)
+    np.testing.assert_array_equal(finished.twt_ms, np.arange(20, 64, 4))
+    np.testing.assert_array_equal(finished.line("inline", 104), expected[2])
+    np.testing.assert_array_equal(finished.line("crossline", 312), expected[:, 12])
+    facies, twt_ms = finished.at_time(33)
+    np.testing.assert_array_equal(facies, expected[..., 3])
+    assert twt_ms == 32
+    with pytest.raises(LineNotFoundError) as caught:
+        finished.line("inline", 105)
+    assert str(caught.value) == f"facies{suffix} has no inline 105: its inlines run from 100 to 120."
+    with pytest.raises(OptionError) as caught:
+        finished.at_time(70)
+    assert str(caught.value) == f"facies{suffix} has no sample at 70 ms: they run from 20 to 60 ms."
+
+
+def test_a_survey_is_no_finished_cube(cube):
+    with pytest.raises(SurveyError) as caught:
+        open_cube(cube)
+    assert str(caught.value) == (
+        "cube.sgy holds no facies: they are 8-bit integers, not 32-bit IEEE float, big-endian."
+    )
+
+
+def test_the_commands_draw(cube, model, tmp_path):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "facies.sgy"
+    CubeRun(CubeRequest(cube, out, model, clip=CLIP, device="cpu")).work()
+    picture = tmp_path / "picture.png"
+    for words in (["--inline", "104"], ["--crossline", "303"], ["--twt", "33"]):
+        for source in ([], ["--survey", str(cube)]):
+            done = CliRunner().invoke(app, ["view", str(out), *words, *source, "--out", str(picture)])
+            assert (done.exit_code, done.stdout) == (0, f"Wrote {picture}\n")
+            assert picture.read_bytes().startswith(b"\x89PNG")
+            picture.unlink()
+    asked = CliRunner().invoke(app, ["view", str(out), "--inline", "104", "--twt", "33"])
+    assert str(asked.exception) == "Say what to draw: one of --inline N, --crossline N and --twt T."
+
+    arrays = tmp_path / "time.npz"
+    words = ["slice", str(cube), "--twt", "33", "--model", model, "--device", "cpu", "--clip", "60"]
+    done = CliRunner().invoke(app, [*words, "--out", str(picture), "--out", str(arrays)])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[2].startswith("tiny on CPU (")
+    with np.load(arrays) as saved:
+        np.testing.assert_array_equal(saved["facies"], expected_of(cube, model)[..., 7])
