@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import pickle
+import subprocess
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -53,8 +56,86 @@ def test_another_process_gives_the_same_bytes(model, start):
         assert pool.submit(answer, model).result(timeout=120) == expected
 
 
-def test_four_threads_and_a_hundred_sections_give_the_same_bytes(model):
+def resident_mb() -> float:
+    """0 where it cannot be known."""
+    gc.collect()
+    if not sys.platform.startswith("linux"):
+        return 0.0
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+def test_four_threads_and_a_hundred_sections_give_the_same_bytes_and_memory_stays(model):
     expected = [answer(model, seed) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda k: answer(model, k % 4), range(20)))  # every thread has had its buffers
+        before = resident_mb()
         answers = list(pool.map(lambda k: answer(model, k % 4), range(100)))
     assert answers == expected * 25
+    assert resident_mb() - before < 25  # the answers are 5 MB; what they are computed from would be 500
+
+
+def open_files() -> int:
+    """0 where it cannot be known."""
+    return len(list(Path("/proc/self/fd").iterdir())) if sys.platform.startswith("linux") else 0
+
+
+def test_loaded_dropped_and_loaded_again_nothing_is_left():
+    import onnxruntime
+
+    def load_and_drop() -> None:
+        answer(load_model(find_model("demo"), "cpu"))
+
+    def sessions() -> int:
+        gc.collect()
+        return sum(isinstance(thing, onnxruntime.InferenceSession) for thing in gc.get_objects())
+
+    for _ in range(5):
+        load_and_drop()
+    before, threads, alive = resident_mb(), threading.active_count(), sessions()
+    descriptors = open_files()
+    for _ in range(30):
+        load_and_drop()
+    assert (threading.active_count(), sessions()) == (threads, alive)
+    assert open_files() == descriptors
+    assert resident_mb() - before < 30  # a session of this model takes 3 MB and its buffers more
+
+
+QUIET = """
+import locale, logging, os, signal, sys, threading, warnings
+import numba, numpy as np
+numba.set_num_threads(1)
+
+def state():
+    return {
+        "environment": dict(os.environ), "folder": os.getcwd(), "warnings": list(warnings.filters),
+        "handlers": list(logging.getLogger().handlers), "level": logging.getLogger().level,
+        "loggers": [(n, g.level, list(g.handlers)) for n, g in logging.root.manager.loggerDict.items()
+                    if n.startswith("infer") and isinstance(g, logging.Logger)],
+        "numba": (numba.get_num_threads(), numba.config.DISABLE_JIT, numba.config.NUMBA_NUM_THREADS),
+        "numpy": np.geterr(), "printing": np.get_printoptions(), "locale": locale.setlocale(locale.LC_ALL),
+        "signals": [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)], "threads": threading.active_count(),
+        "hooks": (sys.excepthook, threading.excepthook, sys.stdout, sys.stderr), "recursion": sys.getrecursionlimit(),
+        "affinity": os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
+    }
+
+before = state()
+import infer
+for engine in ("slice", "patch"):
+    model = infer.load_model("demo", "cpu", engine)
+    section = infer.Section.from_amplitude(np.random.default_rng(0).standard_normal((20, 20)))
+    result = infer.classify(section, model, 1.5)
+    infer.write(result, sys.argv[1])
+    try:
+        infer.classify(section, model, -1.0)
+    except infer.InferError:
+        pass
+after = state()
+changed = [name for name in before if before[name] != after[name]]
+assert not changed, changed
+"""
+
+
+def test_nothing_of_the_host_is_changed_and_nothing_printed(tmp_path):
+    words = [sys.executable, "-W", "error::DeprecationWarning", "-c", QUIET, str(tmp_path / "facies.npz")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
