@@ -1,11 +1,26 @@
 """Seismic facies for whole lines of a SEG-Y survey: the runtime, light enough to live inside a host program.
 
+>>> import tempfile
+>>> from pathlib import Path
 >>> import infer
->>> survey = infer.open_survey("cube.sgy")                                   # doctest: +SKIP
->>> model = infer.load_model("waldeland")                                    # doctest: +SKIP
->>> line = survey.read_crossline(500)                                        # doctest: +SKIP
->>> result = infer.classify(line, model, survey.amplitude_clip)              # doctest: +SKIP
->>> infer.write(result, "crossline_500.npz")                                 # doctest: +SKIP
+>>> from infer.demo import write_demo                       # two inlines of a synthetic survey, to have a file
+>>> folder = Path(tempfile.mkdtemp())
+>>> cube = write_demo(folder, inlines=range(300, 302)).survey
+
+>>> survey = infer.open_survey(cube)
+>>> str(survey.inlines), str(survey.crosslines), survey.n_samples
+('from 300 to 301', 'from 400 to 631', 256)
+>>> line = survey.read_inline(300)
+>>> model = infer.load_model("demo", device="cpu")
+>>> result = infer.classify(line, model, survey.amplitude_clip)
+>>> result.facies.shape, result.probabilities.shape, result.confidence.shape
+((232, 256), (9, 232, 256), (232, 256))
+>>> result.facies_names[int(result.facies[10, 10])]
+'low_coherency'
+>>> infer.write(result, folder / "inline_300.npz")
+>>> infer.write(result, folder / "inline_300.sgy", survey)  # the line's own headers, facies as samples
+>>> sorted(path.name for path in folder.glob("inline_300.*"))
+['inline_300.npz', 'inline_300.sgy']
 """
 
 from __future__ import annotations

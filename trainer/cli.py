@@ -258,6 +258,7 @@ def export(
     _check_installed()
     _start_tensorflow()
     from trainer.export import export as export_network
+    from trainer.export import training_section
 
     with _quiet_stderr():
         done = export_network(network, run, out, name, survey, precision=precision, replace_other=replace)
@@ -266,7 +267,7 @@ def export(
     from trainer.slicegraph import SliceError
 
     try:
-        print(export_slice(done.path).report())
+        print(export_slice(done.path, training_section(done.run, survey)).report())
     except SliceError as reason:
         print(f"No slice model: {reason}")
 

@@ -93,7 +93,7 @@ def export(
 
 def _evidence(run: Run, card: ModelCard, survey: Path | None, at_most: int) -> Evidence:
     if card.precision == "fp32":
-        return Evidence.of_line(_training_section(run, survey), card, at_most)
+        return Evidence.of_line(training_section(run, survey), card, at_most)
     try:
         return Evidence.of_picks(prepare_again(run, survey), card, at_most)
     except PicksError as error:
@@ -103,7 +103,13 @@ def _evidence(run: Run, card: ModelCard, survey: Path | None, at_most: int) -> E
         ) from error
 
 
-def _training_section(run: Run, survey: Path | None) -> Section:
+def training_section(run: Run, survey: Path | None = None) -> Section:
+    """The line that a network was trained on.
+
+    survey: where its survey is, if it has moved since.
+
+    Raises SurveyNotFoundError: it has, and nobody says where to.
+    """
     settings = run.read_settings()
     survey = survey or settings.request.survey
     try:

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import infer
 import infer.amplitude
+import infer.cube_cli
+import infer.region
 import infer.section
+import infer.survey
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = doctest.IGNORE_EXCEPTION_DETAIL
@@ -20,7 +24,7 @@ def test_the_plugin_developers_page():
     assert not done.failed
 
 
-@pytest.mark.parametrize("module", [infer.amplitude, infer.section])
+@pytest.mark.parametrize("module", [infer, infer.amplitude, infer.section, infer.survey, infer.region, infer.cube_cli])
 def test_docstrings(module):
     done = doctest.testmod(module, optionflags=OPTIONS)
     assert done.attempted

@@ -1,0 +1,89 @@
+"""How fast does every network classify a line, by either engine?
+
+Slices take the whole line. Patches take as many of its traces, from the middle, as keep them busy for some seconds: a
+whole line takes VGG16's patches a quarter of an hour. Each contender runs in a process of its own, in turn, several
+times over; the medians are printed.
+
+    python benchmarks/models.py SURVEY.sgy CROSSLINE MODEL...
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+from machine import describe_machine
+
+ROUNDS = 3
+SECONDS = 8.0
+
+
+def main() -> None:
+    survey, crossline, *models = sys.argv[1:]
+    print(describe_machine())
+    contenders = [(model, engine) for model in models for engine in ("patch", "slice")]
+    runs: dict[tuple[str, str], list[dict]] = {contender: [] for contender in contenders}
+    for _ in range(ROUNDS):
+        for model, engine in contenders:
+            command = [sys.executable, __file__, "--contender", survey, crossline, model, engine]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode == 0:
+                runs[model, engine].append(json.loads(done.stdout.splitlines()[-1]))
+    patches = {model: rate(runs[model, "patch"]) for model in models}
+    slowest = min((model for model in models if patches[model]), key=lambda model: patches[model])
+    print(f"{'model':<16}{'engine':<8}{'precision':<11}{'samples/s':>11}{'the line takes':>16}{'memory':>10}  against")
+    for (model, engine), results in runs.items():
+        if not results:
+            print(f"{model:<16}{engine:<8}has none")
+            continue
+        line = results[0]["line"] / rate(results)
+        ratios = [one["rate"] / other["rate"] for one, other in zip(results, runs[slowest, "patch"], strict=False)]
+        print(
+            f"{model:<16}{engine:<8}{results[0]['precision']:<11}{rate(results):>11,.0f}{line:>14,.1f} s"
+            f"{statistics.median(one['peak_mb'] for one in results):>7,.0f} MB  "
+            f"{statistics.median(ratios):.1f} times {slowest} by patches"
+        )
+
+
+def rate(results: list[dict]) -> float:
+    return statistics.median(one["rate"] for one in results) if results else 0.0
+
+
+def contender(survey_file: str, crossline: str, name: str, engine: str) -> dict:
+    import resource
+
+    from infer import load_model, open_survey
+    from infer.classification import probabilities_at
+
+    model, survey = load_model(name, "cpu", engine), open_survey(survey_file)
+    section = survey.read_crossline(int(crossline))
+    live, samples = np.flatnonzero(section.live), np.arange(section.shape[1])
+
+    def seconds(traces: np.ndarray) -> float:
+        started = time.perf_counter()
+        probabilities_at(section, traces, samples, model, survey.amplitude_clip, engine)
+        return time.perf_counter() - started
+
+    traces = live
+    if engine == "patch":
+        one = seconds(live[live.size // 2 :][:1])
+        count = int(np.clip(SECONDS / max(one, 1e-3), 1, live.size))
+        traces = live[(live.size - count) // 2 :][:count]
+    taken = seconds(traces)
+    return {
+        "rate": traces.size * samples.size / taken,
+        "line": live.size * samples.size,
+        "precision": model.card.precision,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--contender"]:
+        print(json.dumps(contender(*sys.argv[2:])))
+    else:
+        main()
