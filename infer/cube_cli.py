@@ -127,9 +127,9 @@ def cube(
         try:
             _work(run, dask, watched)
         except (Cancelled, KeyboardInterrupt):
+            kept = run.plan.lines - sum(map(run.lines_of, run.remaining))
             raise Cancelled(
-                f"Stopped after {watched.last.lines_done:,.0f} of {run.plan.lines:,} lines. What is done is kept: the "
-                "same command goes on."
+                f"Stopped. {kept:,.0f} of {run.plan.lines:,} lines are done and kept; the same command goes on."
             ) from None
     seconds = time.perf_counter() - started
     for path in dict.fromkeys(run.files.values()):

@@ -20,6 +20,7 @@ import pytest
 import segyio
 from typer.testing import CliRunner
 
+import infer.cube
 from infer import classify, load_model, open_survey
 from infer.cli import app
 from infer.cube import CubeRun
@@ -374,13 +375,22 @@ def test_the_command(request_for, cube, tmp_path, monkeypatch):
     assert said[0] == f"Wrote {tmp_path / 'facies.sgy'}"
     assert said[1].startswith("tiny on CPU (") and ", slice engine: 8,138 samples classified in " in said[1]
 
-    def interrupted(*_):
-        raise KeyboardInterrupt
+    compute, blocks = infer.cube.compute_block, itertools.count()
 
-    monkeypatch.setattr("infer.cube.compute_block", interrupted)
-    stopped = CliRunner().invoke(app, [*words[:2], str(tmp_path / "other.sgy"), *words[3:]])
+    def interrupted(*given):
+        if next(blocks):
+            raise KeyboardInterrupt
+        return compute(*given)
+
+    monkeypatch.setattr(infer.cube, "compute_block", interrupted)
+    words[2] = str(tmp_path / "other.sgy")
+    stopped = CliRunner().invoke(app, words)
     assert isinstance(stopped.exception, Cancelled)
-    assert str(stopped.exception) == ("Stopped after 0 of 15 lines. What is done is kept: the same command goes on.")
+    assert str(stopped.exception) == "Stopped. 8 of 15 lines are done and kept; the same command goes on."
+    monkeypatch.setattr(infer.cube, "compute_block", compute)
+    again = CliRunner().invoke(app, words)
+    assert again.stdout.splitlines()[0] == "Going on: 1 of 2 blocks are done."
+    assert "slice engine: 3,822 samples classified in " in again.stdout
 
 
 @pytest.fixture
