@@ -82,7 +82,7 @@ class Host:
                 there = i in inside[0] and x in inside[1] and not np.isinf(self.survey[i, x]).all()
                 trace = self.survey[i, x] if there else self.survey[inline, crossline]
                 padded = np.pad(trace, 64)[64 + low : 64 + high]
-                block.append(np.where(np.abs(padded) < 1e30, padded, 0))
+                block.append(np.where(padded >= 1e30, 0, padded))
         head = struct.pack("=4i", high - low, first, inline, crossline)
         return head + np.stack(block).astype(np.float32).tobytes()
 
@@ -99,11 +99,22 @@ class Host:
         return values[:, -self.margin[0] : -self.margin[0] + last - first]
 
 
-def attribute_of(model, survey) -> tuple[Attribute, Host]:
-    """Both sides in this process, for inlines."""
-    params = parameters(str(model), "inline")
+def attribute_of(model, survey, along="inline") -> tuple[Attribute, Host]:
+    """Both sides in this process."""
+    params = parameters(str(model), along)
     params["Select"]["Selection"], params["Par_0"]["Value"] = 1, CLIP
-    return Attribute(load_model(model, "cpu"), "inline", params), Host(survey, params)
+    return Attribute(load_model(model, "cpu"), along, params), Host(survey, params)
+
+
+@pytest.fixture
+def runs(monkeypatch) -> list[int]:
+    """How many traces each run of the model classified."""
+    runs = []
+    real = opendtect_attribute.probabilities_at
+    monkeypatch.setattr(
+        opendtect_attribute, "probabilities_at", lambda *given: (runs.append(len(given[1])), real(*given))[1]
+    )
+    return runs
 
 
 def compute(script, params: dict, clip: float = CLIP) -> subprocess.Popen:
@@ -224,10 +235,10 @@ def test_a_part_of_the_demo_survey_has_the_facies_of_the_whole_line(demo, tmp_pa
 
 
 def test_missing_traces_are_silence_and_dead_ones_undefined(script, sliced_model, survey):
-    """Holes in a line, a dead trace of another value than zero, and a NaN, which the host does not replace."""
+    """Holes in a line, a dead trace of another value than zero, and a NaN beside a hole, which no host replaces."""
     survey[2, 11:14] = np.inf
     survey[2, 30] = 7
-    survey[2, 60, 3] = np.nan
+    survey[2, 9, 3] = np.nan
     attribute, host = attribute_of(sliced_model(8), survey)
     survey[2, 4, 7] = 0
     order = [x for x in range(90) if x not in (11, 12, 13)]
@@ -236,6 +247,17 @@ def test_missing_traces_are_silence_and_dead_ones_undefined(script, sliced_model
     assert (expected[0] == np.float32(1e30)).all(axis=1).sum() == 2
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_allclose(found[1:], expected[1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("offset", range(-5, 6))
+def test_an_answer_is_kept_for_its_own_traces_alone(sliced_model, survey, offset):
+    """Not where one of them has changed; that one on either side of a patch has, does not matter."""
+    attribute, host = attribute_of(sliced_model(9), survey)
+    before = host.ask(attribute, 2, 20)
+    survey[2, 20 + offset] *= -1
+    again, fresh = host.ask(attribute, 2, 20), host.ask(attribute_of(sliced_model(9), survey)[0], 2, 20)
+    np.testing.assert_array_equal(again, fresh)
+    assert np.array_equal(again, before) == (offset in (-5, 5))
 
 
 def test_nothing_else_reaches_the_host(script, survey):
@@ -269,13 +291,7 @@ def test_parameters(script):
 
 
 @pytest.mark.parametrize("sliced", [True, False])
-def test_work_is_shared_among_neighbours(sliced_model, tiny_model, survey, monkeypatch, sliced):
-    """Every trace by itself would be classified 90 times."""
-    runs = []
-    real = opendtect_attribute.probabilities_at
-    monkeypatch.setattr(
-        opendtect_attribute, "probabilities_at", lambda *given: (runs.append(len(given[1])), real(*given))[1]
-    )
+def test_work_is_shared_among_neighbours(sliced_model, tiny_model, survey, runs, sliced):
     attribute, host = attribute_of(sliced_model(8) if sliced else tiny_model(8), survey)
     for _ in range(2):
         for x in range(1, 90):
@@ -284,6 +300,17 @@ def test_work_is_shared_among_neighbours(sliced_model, tiny_model, survey, monke
         assert runs == [8, 8, 8, 8, 7, 8, 8, 8, 8, 8, 8, 1]  # nothing for the dead trace, nor beyond the edge
     else:
         assert runs == [1] * 88  # a dead trace needs none, and the second time round all are known
+
+
+def test_work_is_shared_where_a_volume_comes_inline_by_inline(sliced_model, survey, runs, monkeypatch):
+    """Along crosslines: the answers ahead of all of them fit into memory if those that were asked for make room."""
+    volume = survey.transpose(1, 0, 2)[:32].copy()  # 32 inlines, 5 crosslines, no dead trace
+    attribute, host = attribute_of(sliced_model(8), volume, "crossline")
+    monkeypatch.setattr(opendtect_attribute, "KEPT_BYTES", 5 * 8 * 3 * 4 * 28)
+    for inline in range(32):
+        for crossline in range(5):
+            host.ask(attribute, inline, crossline)
+    assert runs == [8] * 5 * 4
 
 
 def test_answers_are_bounded(sliced_model, survey, monkeypatch):
