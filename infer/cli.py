@@ -207,12 +207,13 @@ def scan(
 @app.command()
 def models() -> None:
     """List the models that are found by name."""
-    from infer.models import list_models, model_folders
+    from infer.models import list_models, model_folders, name_of
+    from infer.sessions import SLICE_SUFFIX
 
     for found in list_models():
         size = f"{found.path.stat().st_size / 1e6:.1f} MB" if found.path.exists() else "not there"
         if found.card is None:
-            print(f"{found.path.stem} ({size}): {found.reason}")
+            print(f"{name_of(found.path)} ({size}): {found.reason}")
             continue
         card = found.card
         print(f"{card.name} ({size}): {card.network}, patches of {card.patch_size} x {card.patch_size} samples")
@@ -224,6 +225,8 @@ def models() -> None:
         print(f"  file      {found.path}")
         if found.slice_model:
             print(f"  slice     {found.slice_model.reason or found.slice_model.path}")
+        if found.path.name.endswith(SLICE_SUFFIX):
+            print("  slice     it is one, and is here without its patch model")
     print(f"Looked in {', '.join(map(str, model_folders())) or 'no folder: there is no exported/ here'}")
 
 

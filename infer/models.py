@@ -37,7 +37,7 @@ def model_folders() -> list[Path]:
 
 
 def find_model(model: str | Path) -> Path:
-    """The file of a model by its name (`waldeland`) or path.
+    """The file of a model by its name (`waldeland`) or path. A slice model may be there without its patch model.
 
     Raises ModelNotFoundError: neither.
     """
@@ -47,9 +47,10 @@ def find_model(model: str | Path) -> Path:
             raise ModelNotFoundError(f"There is no model at {path}.")
         return path
     for folder in model_folders():
-        if (folder / f"{model}.onnx").is_file():
-            return folder / f"{model}.onnx"
-    names = ", ".join(dict.fromkeys(found.path.stem for found in list_models())) or "none"
+        for file in (folder / f"{model}.onnx", folder / f"{model}{SLICE_SUFFIX}"):
+            if file.is_file():
+                return file
+    names = ", ".join(dict.fromkeys(name_of(found.path) for found in list_models())) or "none"
     raise ModelNotFoundError(f"There is no model named '{model}'. Models found: {names}. See `infer models`.")
 
 
@@ -57,15 +58,21 @@ def list_models() -> Iterator[Found]:
     """Every model in the model folders, by name; where two have one name, the first is the one that runs."""
     seen = set()
     for folder in model_folders():
-        for path in sorted(folder.glob("*.onnx")):
-            if path.stem in seen or path.name.endswith(SLICE_SUFFIX):
+        for path in sorted(folder.glob("*.onnx"), key=lambda path: (name_of(path), path.name.endswith(SLICE_SUFFIX))):
+            if name_of(path) in seen:
                 continue
-            seen.add(path.stem)
+            seen.add(name_of(path))
             try:
                 card = read_card(path)
-                yield Found(path, card, "", slice_model_of(path, card))
+                alone = path.name.endswith(SLICE_SUFFIX)
+                yield Found(path, card, "", None if alone else slice_model_of(path, card))
             except InferError as error:
                 yield Found(path, None, str(error))
+
+
+def name_of(path: Path) -> str:
+    """The name by which the model in a file is found."""
+    return path.name.removesuffix(SLICE_SUFFIX).removesuffix(".onnx")
 
 
 def slice_path(path: Path) -> Path:
@@ -111,15 +118,13 @@ def load_model(
     card = read_card(path)
     slice_model = slice_model_of(path, card)
     if engine == "slice":
-        return Model(path, device, files={"slice": _usable(slice_model, path, card)})
+        return Model(path, device, files={"slice": _usable(slice_model, path)})
     if slice_model is None or slice_model.reason:
         return Model(path, device, no_slice_reason=slice_model.reason if slice_model else "")
     return Model(path, device, files={"patch": path, "slice": slice_model.path}, stride=stride)
 
 
-def _usable(slice_model: SliceModel | None, path: Path, card: ModelCard) -> Path:
-    if slice_model is None and card.precision != "fp32":
-        raise ModelNotFoundError(f"{path.name} is in {card.precision}, and there are slice models in fp32 only.")
+def _usable(slice_model: SliceModel | None, path: Path) -> Path:
     if slice_model is None:
         raise ModelNotFoundError(
             f"There is no slice model {slice_path(path).name} beside {path.name}: make it with `trainer slice {path}`."

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
+from infer.cli import app
 from infer.errors import ModelNotFoundError
-from infer.models import find_model, list_models
+from infer.models import find_model, list_models, load_model, name_of
 
 from .conftest import card_for
 
@@ -24,10 +26,25 @@ def test_the_committed_models_are_found_by_name():
     assert {"waldeland", "vgg16", "demo"} <= {model.path.stem for model in list_models() if model.card}
 
 
+def test_a_slice_model_is_found_by_name_without_its_patch_model(tmp_path, monkeypatch, sliced_model):
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    patch_model = sliced_model(8)
+    alone = patch_model.with_name("tiny8.slice.onnx").rename(folder / "mine.slice.onnx")
+    monkeypatch.chdir(tmp_path)
+    assert find_model("mine").resolve() == alone.resolve()
+    assert load_model("mine", "cpu").engine(4) == "slice"
+    assert [found.path.name for found in list_models() if name_of(found.path) == "mine"] == ["mine.slice.onnx"]
+    said = CliRunner().invoke(app, ["models"]).stdout
+    assert "  slice     it is one, and is here without its patch model\n" in said
+    patch_model.rename(folder / "mine.onnx")
+    assert find_model("mine").name == "mine.onnx"
+
+
 def test_no_model_of_that_name(tmp_path):
     with pytest.raises(ModelNotFoundError) as error:
         find_model("vgg99")
-    names = ", ".join(dict.fromkeys(found.path.stem for found in list_models()))
+    names = ", ".join(dict.fromkeys(name_of(found.path) for found in list_models()))
     assert str(error.value) == f"There is no model named 'vgg99'. Models found: {names}. See `infer models`."
     with pytest.raises(ModelNotFoundError) as error:
         find_model(tmp_path / "none.onnx")

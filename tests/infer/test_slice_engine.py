@@ -246,14 +246,6 @@ def test_the_slice_engine_without_a_slice_model(tiny_model):
     assert load_model(path, "cpu").no_slice_reason == ""
 
 
-def test_there_is_no_slice_model_to_make_of_a_model_in_int8(tiny_model):
-    path = tiny_model(8)
-    write_card(path, replace(card_for(8), precision="int8"))
-    with pytest.raises(ModelNotFoundError) as error:
-        load_model(path, "cpu", "slice")
-    assert str(error.value) == "tiny8.onnx is in int8, and there are slice models in fp32 only."
-
-
 @pytest.mark.parametrize("change", [{"weights_sha256": "f" * 64}, {"precision": "int8"}, {"weights_sha256": ""}, None])
 def test_a_slice_model_of_other_weights_does_not_run(sliced_model, change, started):
     path = sliced_model(8)
