@@ -25,6 +25,7 @@ from infer import classify, load_model, open_survey
 from infer.cli import app
 from infer.cube import CubeRun
 from infer.cube_plan import CubeRequest, Plan
+from infer.demo import write_demo
 from infer.errors import Cancelled, DeviceError, LineNotFoundError, OptionError, OutputError
 from infer.region import Region
 from tests.conftest import grid, reflections
@@ -457,3 +458,23 @@ def test_no_scheduler_is_a_sentence(request_for, monkeypatch):
 
     with pytest.raises(DeviceError, match=r"^There is no dask scheduler at tcp://127.0.0.1:9: "):
         work_with_dask(CubeRun(request_for("facies.sgy")), "tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("suffix", [".sgy", ".zarr"])
+def test_lines_of_the_demo_survey(tmp_path, suffix):
+    demo = write_demo(tmp_path / "demo", inlines=range(300, 309))
+    out = tmp_path / f"facies{suffix}"
+    CubeRun(CubeRequest(demo.survey, out, "demo", device="cpu")).work()
+    survey = open_survey(demo.survey)
+    model = load_model("demo", "cpu")
+    expected = classify(survey.read_inline(308), model, survey.amplitude_clip).facies
+    if suffix == ".sgy":
+        with segyio.open(out) as file:
+            assert (file.ilines.tolist(), file.xlines[[0, -1]].tolist()) == ([*range(300, 309)], [400, 631])
+            found = file.iline[308]
+    else:
+        xarray = pytest.importorskip("xarray")
+        pytest.importorskip("zarr")
+        with xarray.open_zarr(out, consolidated=False) as cube:
+            found = cube.facies.sel(inline=308).values
+    np.testing.assert_array_equal(found, expected)
