@@ -1,6 +1,6 @@
 """One line as every network sees it: the bare section, and the facies by each model over it, in one small picture.
 
-python benchmarks/side_by_side.py SURVEY.sgy CROSSLINE PICTURE.jpg [--models A B C] [--stride 1 4 4]
+python benchmarks/side_by_side.py SURVEY.sgy CROSSLINE PICTURE.jpg [--models A B C] [--stride 1 1 4]
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("survey", type=Path)
     parser.add_argument("crossline", type=int)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--models", nargs=3, default=["waldeland", "vgg16", "resnet50"])
-    parser.add_argument("--stride", nargs=3, type=int, default=[1, 4, 4])
+    parser.add_argument("--models", nargs=3, default=["waldeland", "vgg16-context", "resnet50"])
+    parser.add_argument("--stride", nargs=3, type=int, default=[1, 1, 1])
     return parser.parse_args()
 
 

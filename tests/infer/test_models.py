@@ -23,7 +23,8 @@ def test_models_are_found_by_name_in_the_working_directory_first(tmp_path, monke
 
 
 def test_the_committed_models_are_found_by_name():
-    assert {"waldeland", "vgg16", "demo"} <= {model.path.stem for model in list_models() if model.card}
+    expected = {"waldeland", "vgg16", "vgg16-context", "resnet50", "demo"}
+    assert expected <= {name_of(model.path) for model in list_models() if model.card}
 
 
 def test_a_slice_model_is_found_by_name_without_its_patch_model(tmp_path, monkeypatch, sliced_model):
