@@ -26,7 +26,7 @@ from infer.cli import app
 from infer.cube import CubeRun
 from infer.cube_plan import CubeRequest, Plan
 from infer.demo import write_demo
-from infer.errors import Cancelled, DeviceError, LineNotFoundError, OptionError, OutputError
+from infer.errors import Cancelled, DeviceError, InferError, LineNotFoundError, OptionError, OutputError
 from infer.region import Region
 from tests.conftest import grid, reflections
 
@@ -478,3 +478,23 @@ def test_lines_of_the_demo_survey(tmp_path, suffix):
         with xarray.open_zarr(out, consolidated=False) as cube:
             found = cube.facies.sel(inline=308).values
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.shared
+def test_every_odd_file_that_opens_becomes_a_cube_with_its_headers(shared, sliced_model, tmp_path):
+    model, done = str(sliced_model(8)), 0
+    for path in sorted((shared / "segy").rglob("*.sgy")):
+        try:
+            survey = open_survey(path)
+        except InferError:
+            continue
+        if survey.n_traces * survey.n_samples > 300_000:
+            continue
+        out = tmp_path / f"facies_{done}.sgy"
+        CubeRun(CubeRequest(path, out, model, device="cpu")).work()
+        file, everything = survey.file, np.arange(survey.n_traces)
+        rows = np.fromfile(out, np.uint8)[file.first_byte :].reshape(survey.n_traces, -1)
+        assert rows.shape[1] == file.header_bytes + survey.n_samples, path.name
+        np.testing.assert_array_equal(rows[:, : file.header_bytes], file.headers(everything), path.name)
+        done += 1
+    assert done > 30
