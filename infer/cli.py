@@ -84,7 +84,9 @@ def slice_(
     quiet: Quiet = False,
 ) -> None:
     """Classify every sample of one line, or one sample of every trace, and write the facies."""
-    if twt is not None and inline is None and crossline is None and stride == 1:
+    if twt is not None:
+        if (inline, crossline, stride) != (None, None, 1):
+            raise OptionError("A time slice is of all traces: --twt goes without --inline, --crossline and --stride.")
         _time_slice(cube, twt, model, out, device, engine, clip, inline_byte, crossline_byte, quiet)
         return
     kind, number = one_line(inline, crossline)
@@ -145,11 +147,12 @@ def _time_slice(
     from infer.classification import check_options
     from infer.cube_plan import CubeRequest, Plan
     from infer.region import Region
-    from infer.time_slice import classify_time_slice, write_time_slice
+    from infer.time_slice import check_time_slice_outputs, classify_time_slice, write_time_slice
     from infer.writers import check_outputs
 
     outputs = out or [Path(f"{cube.stem}_twt_{twt:g}.png")]
     check_options(1, None, clip)
+    check_time_slice_outputs(outputs)
     check_outputs(outputs, cube)
     request = CubeRequest(
         cube,

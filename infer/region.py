@@ -94,8 +94,9 @@ def _samples(wanted: tuple[float, float] | None, survey: Survey) -> range:
         slack = survey.sample_interval_ms / 2
     low, high = np.searchsorted(twt_ms, wanted[0] - slack), np.searchsorted(twt_ms, wanted[1] + slack, "right")
     if low >= high:
+        asked = f"at {wanted[0]:g}" if wanted[0] == wanted[1] else f"from {wanted[0]:g} to {wanted[1]:g}"
         raise OptionError(
-            f"{survey.path.name} has no samples from {wanted[0]:g} to {wanted[1]:g} ms: they run from {twt_ms[0]:g} to "
+            f"{survey.path.name} has no samples {asked} ms: they run from {twt_ms[0]:g} to "
             f"{twt_ms[-1]:g} ms, one every {survey.sample_interval_ms:g} ms."
         )
     return range(int(low), int(high)) if wanted[0] != wanted[1] else range(int(low), int(low) + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,13 +84,19 @@ def amplitudes_at(
     return np.stack([np.where(line.live[traces], line.amplitude[traces, sample], dead) for line in sections])
 
 
+def check_time_slice_outputs(paths: Iterable[Path]) -> None:
+    """Raise OutputError where a suffix is not one of a time slice. Ask before computing."""
+    for path in paths:
+        if path.suffix.lower() not in (".png", ".npz"):
+            raise OutputError(f"{path.name}: the suffix says what to write, and of a time slice that is .png or .npz.")
+
+
 def write_time_slice(result: TimeSlice, path: Path, title: str) -> None:
     """Write it as a picture (.png) or as arrays (.npz).
 
     Raises OutputError: another suffix, or the disk does not take it.
     """
-    if path.suffix.lower() not in (".png", ".npz"):
-        raise OutputError(f"{path.name}: the suffix says what to write, and of a time slice that is .png or .npz.")
+    check_time_slice_outputs([path])
     try:
         with replacing(path) as temporary:
             if path.suffix.lower() == ".png":
