@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,10 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from infer.section import NO_DATA, FaciesSection, Section
-
-if TYPE_CHECKING:
-    from infer.time_slice import TimeSlice
+from infer.section import NO_DATA, FaciesSection, Section, TimeSlice
 
 _OPACITY = 0.55
 _NO_DATA_COLOUR = "#ffffff"

@@ -1,4 +1,4 @@
-"""Section and FaciesSection: the two things that flow through."""
+"""Section, FaciesSection and TimeSlice: the things that flow through."""
 
 from __future__ import annotations
 
@@ -126,3 +126,19 @@ class FaciesSection:
         """The probability of the chosen facies, `[trace, sample]`; NaN without data."""
         confidence: NDArray[np.float32] = self.probabilities.max(axis=0)
         return confidence
+
+
+@dataclass(frozen=True, eq=False)
+class TimeSlice:
+    """One sample of every trace of a survey, or of a part of it."""
+
+    twt_ms: float
+    inline: NDArray[np.int32]  # [inline]
+    crossline: NDArray[np.int32]  # [crossline]
+    amplitude: NDArray[np.float32]  # [inline, crossline]; NaN where it is not known
+    facies: NDArray[np.int8]  # [inline, crossline]; -1 without data
+    confidence: NDArray[np.float32]  # [inline, crossline]; NaN without data
+    facies_names: tuple[str, ...]
+    facies_colours: tuple[str, ...]
+    amplitude_clip: float
+    model: str

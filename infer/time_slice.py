@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +13,9 @@ from infer.cube import compute_block, read_block
 from infer.cube_plan import CONFIDENCE, FACIES, Plan
 from infer.errors import OptionError, OutputError
 from infer.files import replacing
+from infer.section import TimeSlice
 from infer.survey import Survey
 from infer.workers import Progress
-
-
-@dataclass(frozen=True, eq=False)
-class TimeSlice:
-    """One sample of every trace of a survey, or of a part of it."""
-
-    twt_ms: float
-    inline: NDArray[np.int32]  # [inline]
-    crossline: NDArray[np.int32]  # [crossline]
-    amplitude: NDArray[np.float32]  # [inline, crossline]; NaN where it is not known
-    facies: NDArray[np.int8]  # [inline, crossline]; -1 without data
-    confidence: NDArray[np.float32]  # [inline, crossline]; NaN without data
-    facies_names: tuple[str, ...]
-    facies_colours: tuple[str, ...]
-    amplitude_clip: float
-    model: str
 
 
 def classify_time_slice(

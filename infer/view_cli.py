@@ -85,7 +85,8 @@ def _draw_line(finished: FinishedCube, kind: LineKind, number: int, source: Surv
 def _draw_time(finished: FinishedCube, twt: float, source: Survey | None, path: Path) -> None:
     import numpy as np
 
-    from infer.time_slice import TimeSlice, amplitudes_at, write_time_slice
+    from infer.section import TimeSlice
+    from infer.time_slice import amplitudes_at, write_time_slice
 
     facies, twt = finished.at_time(twt)
     amplitude = np.zeros(facies.shape, np.float32)
