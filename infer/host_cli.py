@@ -16,19 +16,27 @@ Along = Annotated[str, typer.Option(metavar="inline|crossline", help="The lines 
 
 @app.command("opendtect-zip")
 def opendtect_zip(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model by name, or an .onnx file.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.zip", show_default=False)],
-    along: Along = "inline",
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model by name, or an .onnx file.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="Where to write it.", show_default=False)],
+    along: Annotated[
+        str, typer.Option(metavar="inline|crossline", help="Which way the section lies that patches are cut from.")
+    ] = "inline",
     clip: Annotated[
         float | None,
-        typer.Option(metavar="A", help="The survey's amplitude clip (`infer scan`). [default: the training survey's]"),
+        typer.Option(metavar="A", help="The amplitude that scales to 1. [default: the training survey's]"),
+    ] = None,
+    standardised: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="MEAN DEVIATION", help="Undo OpendTect's global standardisation by these two."),
     ] = None,
 ) -> None:
-    """Write a model for OpendTect's machine learning plugin (ZipModel)."""
+    """Write a ZipModel for OpendTect's machine learning plugin."""
     from infer.hosts.opendtect_zip import write_zipmodel
 
-    write_zipmodel(model, out, along, clip)  # type: ignore[arg-type] # it refuses what is neither
-    print(f"Wrote {out}")
+    scaled_by = write_zipmodel(model, out, along=along, amplitude_clip=clip, standardised=standardised)
+    print(f"Wrote {out}, in which amplitudes of ±{scaled_by:g} scale to ±1")
 
 
 @app.command("opendtect-attribute")

@@ -1,78 +1,132 @@
-"""A patch model as a ZipModel, which OpendTect's machine learning plugin applies by itself.
+"""A patch model as a ZipModel, which OpendTect's machine learning plugin applies through its Python package dgbpy.
 
-Source of the format: OpendTect/dgbpy, dgbpy/zipmodelbase.py and keystr.py (Apache 2.0): a zip with `zipmodel.py`, whose
-class ZipModel is told to predict, and `modelinfo.json`, the fields of its ZipModelInfo. dgbpy imports the former with
-the zip on sys.path, gives `predict` cubelets (..., inline, crossline, z), and takes the facies with the largest of the
-probabilities along the first axis, so these are (facies, N). "Global Standardization" without statistics scales by
-nothing, so amplitudes arrive as they are and are scaled once, in zipmodel.py.
+What happens to one there was read in dgbpy's sources (github OpendTect/dgbpy: zipmodelbase.py at 030b4f2, hdf5.py at
+238de7f, deeplearning_apply_serverlib.py and dgbscikit.py at 9dde73b and 10ef39c):
+
+- dgbpy puts the zip on `sys.path`, imports `ZipModel` from `zipmodel`, starts it without arguments, and calls `predict`
+  with all windows along one trace, `[window, attribute, inline, crossline, z]`.
+- It never opens modelinfo.json: OpendTect does, and makes the .h5 of it that dgbpy reads.
+- Every scaling that dgbpy has a name for changes amplitudes. "Global Standardization" subtracts the mean of a volume
+  and divides by its standard deviation; all others stretch each trace by its own amplitudes, which nobody can undo.
+  With any other name its apply server scales nothing, unless OpendTect sends a mean and a deviation all the same.
+- Its apply server takes a cubelet one line wide for a part of an image, and fails on classifying the windows of one. So
+  these are three lines wide, and the middle one counts.
+- It makes facies and the probabilities of single facies of an array `[facies, window]`. Its confidence takes that array
+  for `[window, facies]`.
 """
 
 from __future__ import annotations
 
+import importlib.resources
 import json
+import math
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from infer.card import ModelCard, read_card
+from infer.amplitude import check_clip
+from infer.card import ModelCard
 from infer.errors import ModelError, OptionError, OutputError
 from infer.files import replacing
 from infer.models import find_model
-from infer.section import LineKind
-from infer.sessions import SLICE_SUFFIX
+from infer.sessions import SLICE_SUFFIX, Model, onnxruntime
 
-_SOURCE = Path(__file__).with_name("_zipmodel.py")
+THICKNESS = 3  # of cubelets, in lines
 
 
-def write_zipmodel(model: str, path: Path, along: LineKind = "inline", amplitude_clip: float | None = None) -> None:
-    """Write a patch model, by name or path, as a ZipModel.
+def write_zipmodel(
+    model: str | Path,
+    out: Path,
+    *,
+    along: str = "inline",
+    amplitude_clip: float | None = None,
+    standardised: tuple[float, float] | None = None,
+) -> float:
+    """Write the patch model with that name or path to `out` as a ZipModel, and return the clip that it scales by.
 
-    along: what its patches lie along: `inline` or `crossline`.
-    amplitude_clip: the survey's that it is to be applied to; the training survey's by default.
+    along: patches are cut from sections along an `inline`, or along a `crossline`.
+    amplitude_clip: the survey's, in OpendTect's units; by default the training survey's, from the card.
+    standardised: the mean and the standard deviation that OpendTect scales by, for `predict` to undo. By default it is
+    asked to scale nothing.
 
-    Raises ModelNotFoundError, ModelError: no patch model with a card, or one that knows no clip. OptionError: neither
-    direction. OutputError: it cannot be written there.
+    Raises ModelNotFoundError, ModelError: not a patch model with a card. OptionError: no clip, or an option out of its
+    range. OutputError: `out` cannot be written.
     """
-    if along not in ("inline", "crossline"):
-        raise OptionError(f"Patches lie along an inline or a crossline, not along '{along}'.")
-    if path.suffix.lower() != ".zip" or not path.parent.is_dir():
-        raise OutputError(f"{path} cannot be written: a ZipModel is a .zip in a folder that is there.")
-    source = find_model(model)
-    if source.name.endswith(SLICE_SUFFIX):
-        raise ModelError(f"{source.name} is a slice model, and OpendTect hands out patches: give its patch model.")
-    card = read_card(source)
-    clip = amplitude_clip or card.amplitude_clip
-    if not clip:
-        raise ModelError(f"{card.name} does not say what amplitudes to clip at: give the survey's with --clip.")
-    about = {"patch_size": card.patch_size, "amplitude_clip": clip, "facies_names": card.facies_names}
+    path = find_model(model)
+    if path.name.endswith(SLICE_SUFFIX):
+        raise ModelError(f"{path.name} is a slice model, and dgbpy hands over patches: give it the patch model.")
+    _check_options(along, standardised)
+    _check_output(out)
+    card = Model(path, "cpu").card
+    clip = _clip(card, amplitude_clip)
+    settings = {
+        "patch_size": card.patch_size,
+        "along": along,
+        "amplitude_clip": clip,
+        "standardised": standardised,
+    }
+    files = {
+        "zipmodel.py": (importlib.resources.files("infer.hosts") / "inside" / "zipmodel.py").read_bytes(),
+        "modelinfo.json": _json(_info(card, along, standardised)),
+        "settings.json": _json(settings),
+        "model.onnx": path.read_bytes(),
+    }
     try:
-        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as files:
-            files.write(_SOURCE, "zipmodel.py")
-            files.writestr("modelinfo.json", json.dumps(_info(card, along), indent=2))
-            files.writestr("about.json", json.dumps(about, indent=2))
-            files.write(source, "model.onnx")
+        with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
     except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+        raise OutputError(f"{out} cannot be written: {error.strerror}.") from error
+    return clip
 
 
-def _info(card: ModelCard, along: LineKind) -> dict[str, Any]:
-    """The fields of dgbpy's ZipModelInfo. A cubelet of an odd size has its centre where everybody looks for it."""
-    odd = card.patch_size // 2 * 2 + 1
-    shape = [1, 1, odd, odd] if along == "inline" else [1, odd, 1, odd]
+def _info(card: ModelCard, along: str, standardised: tuple[float, float] | None) -> dict[str, Any]:
+    """What modelinfo.json says: the keys and values of dgbpy's `ZipModelInfo`; 0 stands for any size."""
+    window = card.patch_size // 2 * 2 + 1  # odd, so that there is no doubt which sample is the middle one
+    lines = [THICKNESS, window] if along == "inline" else [window, THICKNESS]
     return {
         "platform": "onnx",
         "pred_type": "Classification Data",
         "learn_type": "Seismic Classification",
-        "scale_type": "Global Standardization",
+        "scale_type": "Global Standardization" if standardised else "None",  # a name that dgbpy does not know
         "scale_output": False,
         "num_inputs": 1,
         "num_outputs": len(card.facies_names),
-        "input_names": ["Seismic"],
+        "input_names": ["Amplitude"],
         "output_names": list(card.facies_names),
-        "input_shape": shape,
-        "output_shape": [len(card.facies_names)],
+        "input_shape": [0, 1, *lines, window],
+        "output_shape": [len(card.facies_names), 0],
         "data_format": "channels_first",
         "model_version": card.version,
         "model_name": card.name,
-        "platform_version": card.libraries.get("onnx", "unknown"),
+        "platform_version": onnxruntime().__version__,
     }
+
+
+def _clip(card: ModelCard, asked: float | None) -> float:
+    clip = card.amplitude_clip if asked is None else asked
+    if clip is None:
+        raise OptionError(f"The card of {card.name} has no amplitude clip: give the survey's with --clip.")
+    return check_clip(clip)
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=2, ensure_ascii=False).encode()
+
+
+def _check_options(along: str, standardised: tuple[float, float] | None) -> None:
+    if along not in ("inline", "crossline"):
+        raise OptionError(f"Patches lie along an inline or a crossline, not along '{along}'.")
+    if standardised is not None and not (math.isfinite(standardised[0]) and 0 < standardised[1] < math.inf):
+        mean, deviation = standardised
+        raise OptionError(f"A mean of {mean:g} and a standard deviation of {deviation:g} are nothing to scale by.")
+
+
+def _check_output(out: Path) -> None:
+    if out.suffix.lower() != ".zip":
+        raise OutputError(f"{out.name}: OpendTect knows a ZipModel by its suffix .zip.")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise OutputError(f"{out} cannot be written: {out.parent} is not a folder that can be written to.")
+    if out.is_dir():
+        raise OutputError(f"{out} cannot be written: it is a folder.")
