@@ -172,10 +172,10 @@ def open_store(plan: Plan, partials: Mapping[str, Path]) -> Store:
 
 
 def read_block(plan: Plan, block: Block) -> Lines:
-    """The lines of a block, whole, along every direction in which it is classified."""
+    """The lines of a block, as far as it depends on them, along every direction in which it is classified."""
     parts = {"inline": (plan.survey.inlines, block.inlines), "crossline": (plan.survey.crosslines, block.crosslines)}
     numbers = {kind: lines.numbers()[part.start : part.stop].tolist() for kind, (lines, part) in parts.items()}
-    return {kind: plan.survey.read_lines(kind, numbers[kind]) for kind in plan.directions}
+    return {kind: plan.survey.read_lines(kind, numbers[kind], plan.window(block, kind)) for kind in plan.directions}
 
 
 def compute_block(
@@ -197,7 +197,7 @@ def compute_block(
     for kind, at, traces, found in classified:
         (sums[:, at] if kind == "inline" else sums[:, :, at])[:, traces] += found
     for at, section in enumerate(lines["inline"]):
-        traces = np.flatnonzero(_live(block, section))
+        traces = np.flatnonzero(section.live[plan.within(block, "inline")])
         _put(plan, values, (at, traces), sums[:, at, traces] * np.float32(0.5))
     return values
 
@@ -214,12 +214,12 @@ def _classified(
             progress(before + done, total)
 
     for kind in plan.directions:
-        across = block.crosslines if kind == "inline" else block.inlines
+        within = plan.within(block, kind)
         for at, section in enumerate(lines[kind]):
-            traces = np.flatnonzero(_live(block, section))
+            traces = np.flatnonzero(section.live[within])
             found = probabilities_at(
                 section,
-                traces + across.start,
+                traces + within.start,
                 samples,
                 plan.model,
                 plan.clip,
@@ -233,7 +233,9 @@ def _classified(
 
 def count_samples(plan: Plan, block: Block, lines: Lines) -> int:
     """How many samples of a block are classified; along both directions twice."""
-    live = (np.count_nonzero(_live(block, section)) for sections in lines.values() for section in sections)
+    live = (
+        np.count_nonzero(section.live[plan.within(block, kind)]) for kind, found in lines.items() for section in found
+    )
     return int(sum(live)) * len(plan.box.samples)
 
 
@@ -246,12 +248,6 @@ def _put(plan: Plan, values: Values, where: tuple[Any, Any], probabilities: NDAr
             array[where] = probabilities.max(axis=0)
         else:
             array[where] = probabilities[plan.model.card.facies_names.index(name.removeprefix(PROBABILITY))]
-
-
-def _live(block: Block, section: Section) -> NDArray[np.bool_]:
-    """Which of the block's traces on a line are live."""
-    across = block.crosslines if section.kind == "inline" else block.inlines
-    return section.live[across.start : across.stop]
 
 
 def _delete(path: Path) -> None:

@@ -106,6 +106,19 @@ class Plan:
         n_inlines, n_crosslines, _ = self.box.shape
         return {"inline": n_inlines, "crossline": n_crosslines, "both": n_inlines + n_crosslines}[self.request.along]
 
+    def window(self, block: Block, kind: LineKind) -> range:
+        """What is read of a block's lines: indices of their crossing axis, as far as patches reach and farther."""
+        across, lines = (
+            (block.crosslines, self.survey.crosslines) if kind == "inline" else (block.inlines, self.survey.inlines)
+        )
+        size = self.model.card.patch_size
+        return range(max(0, across.start - size), min(lines.count, across.stop + size))
+
+    def within(self, block: Block, kind: LineKind) -> slice:
+        """Where the block's own traces are in what is read of its lines."""
+        across, first = block.crosslines if kind == "inline" else block.inlines, self.window(block, kind).start
+        return slice(across.start - first, across.stop - first)
+
     def describe(self) -> dict[str, Any]:
         """All that a run must have in common with one that it goes on with, as JSON."""
         card, request = self.model.card, self.request

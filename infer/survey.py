@@ -148,14 +148,20 @@ class Survey:
         SurveyError: the file cannot be read any more.
         """
         traces, position = self._traces_of(kind, number)
-        return self._section(kind, number, position, *self._read(traces))
+        crossing = (self.crosslines if kind == "inline" else self.inlines).numbers()
+        return self._section(kind, number, crossing, position, *self._read(traces))
 
-    def read_lines(self, kind: LineKind, numbers: Sequence[int]) -> list[Section]:
+    def read_lines(self, kind: LineKind, numbers: Sequence[int], within: range | None = None) -> list[Section]:
         """Several lines as `read_line` gives them, read in one pass through the file.
+
+        within: only these indices of the crossing axis.
 
         Much quicker than one by one where neighbours lie across the file's order. Raises as `read_line` does.
         """
-        of_lines = [self._traces_of(kind, number) for number in numbers]
+        crossing = (self.crosslines if kind == "inline" else self.inlines).numbers()
+        within = range(len(crossing)) if within is None else within
+        of_lines = [_those(within, *self._traces_of(kind, number)) for number in numbers]
+        crossing = crossing[within.start : within.stop]
         traces = np.concatenate([np.empty(0, np.intp), *(traces for traces, _ in of_lines)])
         order = np.argsort(traces, kind="stable")
         amplitude = self.file.amplitude(traces[order])
@@ -164,20 +170,20 @@ class Survey:
         sections = []
         for number, (traces, position) in zip(numbers, of_lines, strict=True):
             own, places = places[: len(traces)], places[len(traces) :]
-            sections.append(self._section(kind, number, position, *self._judge(amplitude[own], traces)))
+            sections.append(self._section(kind, number, crossing, position, *self._judge(amplitude[own], traces)))
         return sections
 
     def _section(
         self,
         kind: LineKind,
         number: int,
+        crossing: NDArray[np.int32],
         position: NDArray[np.intp],
         samples: NDArray[np.float32],
         alive: NDArray[np.bool_],
         silenced: int,
     ) -> Section:
         """A line of its traces' samples `[trace, sample]`, each at its position on the crossing axis."""
-        crossing = (self.crosslines if kind == "inline" else self.inlines).numbers()
         amplitude = np.zeros((len(crossing), self.n_samples), np.float32)
         live = np.zeros(len(crossing), np.bool_)
         _, first = np.unique(position[alive], return_index=True)
@@ -236,6 +242,14 @@ class Survey:
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
         silenced = silence(amplitude)
         return amplitude, is_live(amplitude) & ~self.declared_dead[traces], silenced
+
+
+def _those(
+    within: range, traces: NDArray[np.intp], position: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The traces at those positions, and where they are among them."""
+    kept = (position >= within.start) & (position < within.stop)
+    return traces[kept], position[kept] - within.start
 
 
 def _quoted(path: Path) -> str:

@@ -37,8 +37,8 @@ def classify_time_slice(
         values = compute_block(plan, block, lines, cancel=cancel)
         rows = slice(block.inlines.start - plan.box.inlines.start, block.inlines.stop - plan.box.inlines.start)
         facies[rows], confidence[rows] = values[FACIES][..., 0], values[CONFIDENCE][..., 0]
-        across = slice(block.crosslines.start, block.crosslines.stop)
-        sections = [section.amplitude[across, plan.box.samples.start] for section in lines["inline"]]
+        within = plan.within(block, "inline")
+        sections = [section.amplitude[within, plan.box.samples.start] for section in lines["inline"]]
         amplitude[rows] = np.where(facies[rows] >= 0, np.stack(sections), np.nan)
         if progress:
             progress(rows.stop, n_inlines)

@@ -532,3 +532,21 @@ def test_shared_negative_interval(shared):
 def test_shared_arbitrary_line_with_the_usual_header_bytes(shared):
     survey = open_survey(shared / "segy/real/volve_arbitrary_line_ieee.sgy", inline_byte=189, crossline_byte=193)
     assert (survey.inlines, survey.crosslines) == (LineRange(0, 0, 1, 1), LineRange(1, 225, 1, 225))
+
+
+@pytest.mark.parametrize("by", ["inline", "crossline"])
+@pytest.mark.parametrize("kind", ["inline", "crossline"])
+def test_several_lines_and_parts_of_them_are_as_one_by_one(build_segy, kind, by):
+    positions = grid(range(10, 20, 2), range(300, 309), by)
+    positions.remove((14, 303))
+    positions.append((12, 305))
+    survey = open_survey(build_segy(positions, reflections(len(positions), 7)))
+    numbers = [14, 10, 12] if kind == "inline" else [308, 303, 305]
+    for within in (None, range(1, 4)):
+        part = slice(None) if within is None else slice(within.start, within.stop)
+        for number, found in zip(numbers, survey.read_lines(kind, numbers, within), strict=True):
+            line = survey.read_line(kind, number)
+            np.testing.assert_array_equal(found.amplitude, line.amplitude[part])
+            np.testing.assert_array_equal(found.live, line.live[part])
+            np.testing.assert_array_equal(found.crossing, line.crossing[part])
+            assert (found.kind, found.number) == (kind, number)
