@@ -57,6 +57,26 @@ class FinishedCube:
             )
         return self.facies[:, :, sample], float(self.twt_ms[sample])
 
+    def check_source(self, survey: Survey) -> None:
+        """Raise OptionError where a survey lacks lines or times of the cube: it is not the one that was classified."""
+        slack_ms = max(survey.sample_interval_ms / 2, 0.5)  # a part's first time is in its headers in whole ms
+        first = int(np.abs(survey.twt_ms - self.twt_ms[0]).argmin())
+        twt_ms = survey.twt_ms[first : first + len(self.twt_ms)]
+        there = {
+            f"inlines from {self.inline[0]} to {self.inline[-1]}": np.isin(self.inline, survey.inlines.numbers()).all(),
+            f"crosslines from {self.crossline[0]} to {self.crossline[-1]}": np.isin(
+                self.crossline, survey.crosslines.numbers()
+            ).all(),
+            f"samples from {self.twt_ms[0]:g} to {self.twt_ms[-1]:g} ms": len(twt_ms) == len(self.twt_ms)
+            and (np.abs(twt_ms - self.twt_ms) <= slack_ms).all(),
+        }
+        for what, has in there.items():
+            if not has:
+                raise OptionError(
+                    f"{self.path.name} was not made of {survey.path.name}, which does not have its {what}. Give the "
+                    "survey that `infer cube` has classified."
+                )
+
 
 def open_cube(path: Path, card: ModelCard | None = None) -> FinishedCube:
     """A finished cube.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infer.errors import OptionError
+from infer.errors import OptionError, OutputError
 from infer.options import warn
 
 if TYPE_CHECKING:
@@ -44,10 +44,14 @@ def view(
     if len(given) != 1:
         raise OptionError("Say what to draw: one of --inline N, --crossline N and --twt T.")
     path = out or Path(f"{cube.stem}_{given[0]}_{asked[given[0]]:g}.png")
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"{path.name}: what `infer view` writes is a picture, a .png.")
     check_outputs([path], cube)
     finished = open_cube(cube, read_card(find_model(model)) if model else None)
     source = open_survey(survey) if survey else None
-    warn(*(source.warnings if source else ()))
+    if source:
+        warn(*source.warnings)
+        finished.check_source(source)
     if twt is not None:
         _draw_time(finished, twt, source, path)
     elif inline is not None:

@@ -116,3 +116,32 @@ def test_the_commands_draw(cube, model, tmp_path):
     )
     with np.load(arrays) as saved:
         np.testing.assert_array_equal(saved["facies"], expected_of(cube, model)[..., 7])
+
+
+def test_another_survey_is_not_drawn_under_the_facies(cube, model, tmp_path, build_segy):
+    out, picture = tmp_path / "facies.sgy", tmp_path / "picture.png"
+    CubeRun(CubeRequest(cube, out, model, clip=CLIP, device="cpu", region=Region(twt=(20, 60)))).work()
+    shapes = {
+        "inlines from 100 to 120": (range(100, 120, 2), range(300, 313), 20),
+        "crosslines from 300 to 312": (range(100, 122, 2), range(301, 313), 20),
+        "samples from 20 to 60 ms": (range(100, 122, 2), range(300, 313), 14),
+    }
+    for what, (inlines, crosslines, n_samples) in shapes.items():
+        positions = grid(inlines, crosslines)
+        delay = {109: ("h", [4] * len(positions))}
+        other = build_segy(positions, reflections(len(positions), n_samples), name="other.sgy", traces_say=delay)
+        words = ["view", str(out), "--inline", "104", "--survey", str(other), "--out", str(picture)]
+        assert str(CliRunner().invoke(app, words).exception) == (
+            f"facies.sgy was not made of other.sgy, which does not have its {what}. Give the survey that `infer cube` "
+            "has classified."
+        )
+    assert not picture.exists()
+
+
+@pytest.mark.parametrize("name", ["line.npz", "line.npy", "line.sgy", "line.confidence.sgy"])
+def test_a_view_is_nothing_but_a_picture(cube, model, tmp_path, name):
+    out = tmp_path / "facies.sgy"
+    CubeRun(CubeRequest(cube, out, model, clip=CLIP, device="cpu")).work()
+    words = ["view", str(out), "--inline", "104", "--survey", str(cube), "--out", str(tmp_path / name)]
+    assert str(CliRunner().invoke(app, words).exception) == f"{name}: what `infer view` writes is a picture, a .png."
+    assert not (tmp_path / name).exists()
