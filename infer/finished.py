@@ -26,7 +26,7 @@ class FinishedCube:
     twt_ms: NDArray[np.float64]  # [sample]
     facies_names: tuple[str, ...]
     facies_colours: tuple[str, ...]
-    model: str
+    model: str  # its name; empty where the file does not say it
     facies: Any  # of both kinds: [inline index, crossline index, sample index] -> int8, a zarr.Array or a _SegyFacies
 
     def line(self, kind: LineKind, number: int) -> NDArray[np.int8]:
@@ -78,17 +78,23 @@ class FinishedCube:
                 )
 
 
-def open_cube(path: Path, card: ModelCard | None = None) -> FinishedCube:
+def open_cube(
+    path: Path,
+    card: ModelCard | None = None,
+    *,
+    inline_byte: int | None = None,
+    crossline_byte: int | None = None,
+) -> FinishedCube:
     """A finished cube.
 
     card: of the model that made it, for the facies' names and colours; those of the table by default. A .zarr has its
-    own.
+    own. inline_byte, crossline_byte: where a .sgy has its line numbers, as for the survey that it was made of.
 
     Raises SurveyError, SurveyNotFoundError: nothing that `infer cube` wrote. DependencyError: .zarr without zarr.
     """
     if path.suffix.lower() == ".zarr":
         return _open_zarr(path)
-    survey = open_survey(path)
+    survey = open_survey(path, inline_byte=inline_byte, crossline_byte=crossline_byte)
     if survey.file.number_format.width != 1:
         raise SurveyError(f"{path.name} holds no facies: they are 8-bit integers, not {survey.number_format}.")
     return FinishedCube(
@@ -98,7 +104,7 @@ def open_cube(path: Path, card: ModelCard | None = None) -> FinishedCube:
         survey.twt_ms,
         card.facies_names if card else FACIES_NAMES,
         card.facies_colours if card else FACIES_COLOURS,
-        card.name if card else "a model that the file does not name",
+        card.name if card else "",
         _SegyFacies(survey),
     )
 

@@ -18,27 +18,41 @@ _OPACITY = 0.55
 _NO_DATA_COLOUR = "#ffffff"
 
 
-def draw(result: FaciesSection, path: Path, title: str) -> None:
-    """Write a picture of `result` to `path`, with the bare section beside it: nothing hides under the facies."""
-    figure = side_by_side(result.section, result.amplitude_clip, result.facies, result.facies_colours)
-    set_title(figure, f"{title}: facies by {result.model}, clip {result.amplitude_clip:.4g}")
+def draw(result: FaciesSection, path: Path, title: str, *, bare: bool = True) -> None:
+    """Write a picture of `result` to `path`, with the bare section beside it: nothing hides under the facies.
+
+    bare: False where the amplitudes are not known, and only facies are to be seen.
+    """
+    section, clip = result.section, result.amplitude_clip
+    if bare:
+        figure = side_by_side(section, clip, result.facies, result.facies_colours)
+    else:
+        figure = Figure(figsize=(14, 6.5), layout="constrained")
+        axes = figure.subplots()
+        draw_section(axes, section, clip)
+        axes.set_ylabel("two-way time (ms)")
+        draw_facies(axes, section, result.facies, result.facies_colours)
+    set_title(figure, _title(title, result.model, clip if bare else None))
     set_legend(figure, _labels(result.facies, result.facies_names), result.facies_colours)
     figure.savefig(path, dpi=110, format="png")
 
 
-def draw_time_slice(result: TimeSlice, path: Path, title: str) -> None:
-    """Write a picture of a time slice, inlines upwards, with the bare amplitudes beside the facies."""
+def draw_time_slice(result: TimeSlice, path: Path, title: str, *, bare: bool = True) -> None:
+    """Write a picture of a time slice, inlines upwards, with the bare amplitudes beside the facies.
+
+    bare: False where the amplitudes are not known, and only facies are to be seen.
+    """
     figure = Figure(figsize=(14, 7), layout="constrained")
-    bare, interpreted = figure.subplots(1, 2, sharex=True, sharey=True)
+    panels = figure.subplots(1, 2 if bare else 1, sharex=True, sharey=True, squeeze=False)[0]
     extent = (*_ends(result.crossline.astype(float)), *_ends(result.inline.astype(float)))
-    for axes in (bare, interpreted):
-        clip = result.amplitude_clip
+    clip = result.amplitude_clip
+    for axes in panels:
         axes.imshow(result.amplitude, cmap="gray", vmin=-clip, vmax=clip, extent=extent, aspect="auto", origin="lower")
         axes.set_facecolor(_NO_DATA_COLOUR)
         axes.set_xlabel("crossline")
-    bare.set_ylabel("inline")
-    _overlay(interpreted, np.ma.masked_equal(result.facies, NO_DATA), result.facies_colours, extent, origin="lower")
-    set_title(figure, f"{title}, {result.twt_ms:g} ms: facies by {result.model}, clip {result.amplitude_clip:.4g}")
+    panels[0].set_ylabel("inline")
+    _overlay(panels[-1], np.ma.masked_equal(result.facies, NO_DATA), result.facies_colours, extent, origin="lower")
+    set_title(figure, _title(f"{title}, {result.twt_ms:g} ms", result.model, clip if bare else None))
     set_legend(figure, _labels(result.facies, result.facies_names), result.facies_colours)
     figure.savefig(path, dpi=110, format="png")
 
@@ -112,6 +126,12 @@ def _ends(places: NDArray[np.float64]) -> tuple[float, float]:
     """Half a step before the first of evenly spaced places, and half a step after the last."""
     half = (places[-1] - places[0]) / max(len(places) - 1, 1) / 2 or 0.5
     return places[0] - half, places[-1] + half
+
+
+def _title(what: str, model: str, amplitude_clip: float | None) -> str:
+    """What a picture shows. model: empty, and amplitude_clip: None, where they are not known."""
+    by = f" by {model}" if model else ""
+    return f"{what}: facies{by}{'' if amplitude_clip is None else f', clip {amplitude_clip:.4g}'}"
 
 
 def percent(share: float) -> str:

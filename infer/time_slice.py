@@ -75,8 +75,10 @@ def check_time_slice_outputs(paths: Iterable[Path]) -> None:
             raise OutputError(f"{path.name}: the suffix says what to write, and of a time slice that is .png or .npz.")
 
 
-def write_time_slice(result: TimeSlice, path: Path, title: str) -> None:
+def write_time_slice(result: TimeSlice, path: Path, title: str, *, bare: bool = True) -> None:
     """Write it as a picture (.png) or as arrays (.npz).
+
+    bare: whether a picture has the bare amplitudes too.
 
     Raises OutputError: another suffix, or the disk does not take it.
     """
@@ -86,7 +88,7 @@ def write_time_slice(result: TimeSlice, path: Path, title: str) -> None:
             if path.suffix.lower() == ".png":
                 from infer.picture import draw_time_slice
 
-                draw_time_slice(result, temporary, title)
+                draw_time_slice(result, temporary, title, bare=bare)
                 return
             with temporary.open("wb") as file:
                 np.savez(

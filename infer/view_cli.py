@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infer.errors import OptionError, OutputError
-from infer.options import warn
+from infer.options import CrosslineByte, InlineByte, warn
 
 if TYPE_CHECKING:
     from infer.finished import FinishedCube
@@ -30,7 +30,11 @@ def view(
         str | None,
         typer.Option(metavar="NAME|PATH", help="What classified it, for a .sgy of other facies than MalenoV's nine."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="[default: in this folder]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Where to. [default: a .png in this folder]")
+    ] = None,
+    inline_byte: InlineByte = None,
+    crossline_byte: CrosslineByte = None,
 ) -> None:
     """Draw a line or a time of a finished cube. Nothing is computed."""
     from infer.card import read_card
@@ -47,8 +51,10 @@ def view(
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path.name}: what `infer view` writes is a picture, a .png.")
     check_outputs([path], cube)
-    finished = open_cube(cube, read_card(find_model(model)) if model else None)
-    source = open_survey(survey) if survey else None
+    finished = open_cube(
+        cube, read_card(find_model(model)) if model else None, inline_byte=inline_byte, crossline_byte=crossline_byte
+    )
+    source = open_survey(survey, inline_byte=inline_byte, crossline_byte=crossline_byte) if survey else None
     if source:
         warn(*source.warnings)
         finished.check_source(source)
@@ -65,7 +71,7 @@ def _draw_line(finished: FinishedCube, kind: LineKind, number: int, source: Surv
     import numpy as np
 
     from infer.section import NO_DATA, FaciesSection, Section
-    from infer.writers import write
+    from infer.writers import write_picture
 
     facies = finished.line(kind, number)
     crossing = finished.crossline if kind == "inline" else finished.inline
@@ -83,17 +89,18 @@ def _draw_line(finished: FinishedCube, kind: LineKind, number: int, source: Surv
     clip = source.amplitude_clip if source else 1.0
     names, colours = finished.facies_names, finished.facies_colours
     probabilities = np.zeros((len(names), *facies.shape), np.float32)
-    write(FaciesSection(section, facies, probabilities, names, colours, clip, finished.model), path, source)
+    result = FaciesSection(section, facies, probabilities, names, colours, clip, finished.model)
+    write_picture(result, path, finished.path.name, bare=source is not None)
 
 
 def _draw_time(finished: FinishedCube, twt: float, source: Survey | None, path: Path) -> None:
     import numpy as np
 
-    from infer.section import TimeSlice
+    from infer.section import NO_DATA, TimeSlice
     from infer.time_slice import amplitudes_at, write_time_slice
 
     facies, twt = finished.at_time(twt)
-    amplitude = np.zeros(facies.shape, np.float32)
+    amplitude = np.where(facies == NO_DATA, np.float32(np.nan), np.float32(0))
     if source:
         amplitude = amplitudes_at(source, twt, finished.inline, finished.crossline)
     result = TimeSlice(
@@ -108,4 +115,4 @@ def _draw_time(finished: FinishedCube, twt: float, source: Survey | None, path: 
         source.amplitude_clip if source else 1.0,
         finished.model,
     )
-    write_time_slice(result, path, finished.path.name)
+    write_time_slice(result, path, finished.path.name, bare=source is not None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +68,16 @@ def write(result: FaciesSection, path: str | Path, survey: Survey | None = None)
     check_outputs([path], survey.path if survey else None)
     if path.suffix.lower() in (".sgy", ".segy") and survey is None:
         raise OutputError(f"{path.name} cannot be written without the survey whose trace headers it takes over.")
+    with _written(path) as temporary:
+        _WRITERS[path.suffix.lower()](result, temporary, survey)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """`replacing`, with what the disk does not take as a sentence."""
     try:
         with replacing(path) as temporary:
-            _WRITERS[path.suffix.lower()](result, temporary, survey)
+            yield temporary
     except OSError as error:
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
 
@@ -92,11 +100,24 @@ def _write_npz(result: FaciesSection, path: Path, _survey: Survey | None) -> Non
         )
 
 
-def _write_png(result: FaciesSection, path: Path, survey: Survey | None) -> None:
+def write_picture(result: FaciesSection, path: Path, name: str, *, bare: bool = True) -> None:
+    """Write a picture of a line of the file of that name. bare: with the bare section beside the facies.
+
+    Raises OutputError: the disk does not take it.
+    """
+    with _written(path) as temporary:
+        _draw(result, temporary, name, bare=bare)
+
+
+def _draw(result: FaciesSection, path: Path, name: str, *, bare: bool = True) -> None:
     from infer.picture import draw  # matplotlib takes half a second to import
 
     line = f"{result.section.kind} {result.section.number}"
-    draw(result, path, f"{survey.path.name}, {line}" if survey else line)
+    draw(result, path, f"{name}, {line}" if name else line, bare=bare)
+
+
+def _write_png(result: FaciesSection, path: Path, survey: Survey | None) -> None:
+    _draw(result, path, survey.path.name if survey else "")
 
 
 def _write_sgy(result: FaciesSection, path: Path, survey: Survey | None) -> None:

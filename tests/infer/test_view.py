@@ -145,3 +145,51 @@ def test_a_view_is_nothing_but_a_picture(cube, model, tmp_path, name):
     words = ["view", str(out), "--inline", "104", "--survey", str(cube), "--out", str(tmp_path / name)]
     assert str(CliRunner().invoke(app, words).exception) == f"{name}: what `infer view` writes is a picture, a .png."
     assert not (tmp_path / name).exists()
+
+
+def test_titles_say_what_is_known(cube, model, tmp_path, monkeypatch):
+    picture = pytest.importorskip("infer.picture")
+    titles = []
+
+    def noted(figure, title):
+        titles.append((title, len(figure.axes)))
+
+    monkeypatch.setattr(picture, "set_title", noted)
+    out = tmp_path / "facies.sgy"
+    CubeRun(CubeRequest(cube, out, model, clip=CLIP, device="cpu")).work()
+    clip = f"clip {open_survey(cube).amplitude_clip:.4g}"
+    expected = {
+        (): (": facies", 1),
+        ("--survey", str(cube)): (f": facies, {clip}", 2),
+        ("--model", model): (": facies by tiny", 1),
+        ("--survey", str(cube), "--model", model): (f": facies by tiny, {clip}", 2),
+    }
+    for more, (title, panels) in expected.items():
+        for asked, of in {("--inline", "104"): "inline 104", ("--twt", "32"): "32 ms"}.items():
+            words = ["view", str(out), *asked, *more, "--out", str(tmp_path / "picture.png")]
+            assert CliRunner().invoke(app, words).exit_code == 0
+            assert titles.pop() == (f"facies.sgy, {of}{title}", panels)
+
+
+def test_line_numbers_elsewhere_are_found_in_the_finished_cube_too(build_segy, model, tmp_path):
+    pytest.importorskip("matplotlib")
+    positions = grid(range(100, 104), range(300, 313))
+    cube = build_segy(positions, reflections(len(positions), 20), line_bytes=(9, 21))
+    bytes_ = ["--inline-byte", "9", "--crossline-byte", "21"]
+    out, picture = tmp_path / "facies.sgy", tmp_path / "picture.png"
+    words = ["cube", str(cube), str(out), "--model", model, "--device", "cpu", *bytes_]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    words = ["view", str(out), "--inline", "102", "--survey", str(cube), "--out", str(picture), *bytes_]
+    assert CliRunner().invoke(app, words).stdout == f"Wrote {picture}\n"
+
+
+def test_where_a_time_has_no_data_nothing_is_drawn(cube, model, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("infer.time_slice.write_time_slice", lambda result, *_, **__: drawn.append(result))
+    out = tmp_path / "facies.sgy"
+    CubeRun(CubeRequest(cube, out, model, clip=CLIP, device="cpu")).work()
+    for more in ([], ["--survey", str(cube)]):
+        assert CliRunner().invoke(app, ["view", str(out), "--twt", "32", *more]).exit_code == 0
+        result = drawn.pop()
+        np.testing.assert_array_equal(np.isnan(result.amplitude), result.facies == -1)
+        assert (result.facies == -1).sum() == 2
