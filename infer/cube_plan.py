@@ -179,7 +179,7 @@ def partial_of(path: Path, *, visible: bool) -> Path:
 
 
 def _range(ends: list[Any]) -> str:
-    return f"{ends[0]:g}:{ends[1]:g}"
+    return f"{ends[0]:.15g}:{ends[1]:.15g}"
 
 
 def _digest_of_survey(survey: Survey) -> str:

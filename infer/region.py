@@ -33,7 +33,7 @@ class Region:
         >>> Region.parse("inlines=100:200,twt=1848")
         Region(inlines=(100.0, 200.0), crosslines=None, twt=(1848.0, 1848.0))
 
-        Raises OptionError: it is not like that.
+        Raises OptionError: it is not like that, or a range runs backwards.
         """
         ranges: dict[str, tuple[float, float]] = {}
         for part in filter(None, text.replace(" ", "").split(",")):
@@ -44,7 +44,12 @@ class Region:
                     f"most once; '{part}' is not."
                 )
             first = float(match[2])
-            ranges[match[1]] = first, float(match[3] or first)
+            last = float(match[3] or first)
+            if last < first:
+                raise OptionError(
+                    f"'{part}' runs backwards: write {match[1]}={match[3]}:{match[2]}, whichever way the survey counts."
+                )
+            ranges[match[1]] = first, last
         return cls(**ranges)
 
     def box(self, survey: Survey) -> Box:
@@ -80,8 +85,7 @@ def _lines(name: str, wanted: tuple[float, float] | None, lines: LineRange, surv
     found = range(max(0, first), min(lines.count - 1, last) + 1)
     if not found:
         raise LineNotFoundError(
-            f"{survey.path.name} has no {name} from {wanted[0]:g} to {wanted[1]:g}: they run {lines}. "
-            f"See `{survey.command('scan')}`."
+            f"{survey.path.name} has no {name} {_asked(wanted)}: they run {lines}. See `{survey.command('scan')}`."
         )
     return found
 
@@ -94,9 +98,15 @@ def _samples(wanted: tuple[float, float] | None, survey: Survey) -> range:
         slack = survey.sample_interval_ms / 2
     low, high = np.searchsorted(twt_ms, wanted[0] - slack), np.searchsorted(twt_ms, wanted[1] + slack, "right")
     if low >= high:
-        asked = f"at {wanted[0]:g}" if wanted[0] == wanted[1] else f"from {wanted[0]:g} to {wanted[1]:g}"
+        at = "at " if wanted[0] == wanted[1] else ""
         raise OptionError(
-            f"{survey.path.name} has no samples {asked} ms: they run from {twt_ms[0]:g} to "
+            f"{survey.path.name} has no samples {at}{_asked(wanted)} ms: they run from {twt_ms[0]:g} to "
             f"{twt_ms[-1]:g} ms, one every {survey.sample_interval_ms:g} ms."
         )
     return range(int(low), int(high)) if wanted[0] != wanted[1] else range(int(low), int(low) + 1)
+
+
+def _asked(wanted: tuple[float, float]) -> str:
+    """`from 100 to 200`, or `100` alone; of line numbers every digit."""
+    first, last = (f"{end:.15g}" for end in wanted)
+    return first if first == last else f"from {first} to {last}"

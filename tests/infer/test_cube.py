@@ -367,6 +367,28 @@ def test_regions_that_are_none(text):
     )
 
 
+def test_regions_that_run_backwards():
+    with pytest.raises(OptionError) as caught:
+        Region.parse("twt=1:2,inlines=-2:-4")
+    assert str(caught.value) == (
+        "'inlines=-2:-4' runs backwards: write inlines=-4:-2, whichever way the survey counts."
+    )
+
+
+def test_line_numbers_of_seven_digits_are_told_apart(build_segy, request_for):
+    positions = [(inline, 20) for inline in range(1000001, 1000021)]
+    cube = build_segy(positions, reflections(len(positions), SAMPLES), name="long.sgy")
+    request = replace(request_for("facies.sgy"), cube=cube, region=Region((1000001, 1000009)))
+    run = CubeRun(request)
+    assert run.plan.describe()["region"] == "inlines=1000001:1000009,crosslines=20:20,twt=0:100"
+    with pytest.raises(OutputError) as caught:
+        CubeRun(replace(request, region=Region((1000002, 1000010))))
+    assert "its region is inlines=1000001:1000009," in str(caught.value)
+    with pytest.raises(LineNotFoundError) as missing:
+        CubeRun(replace(request, region=Region((1000030, 1000030))))
+    assert str(missing.value).startswith("long.sgy has no inlines 1000030: they run from 1000001 to 1000020.")
+
+
 def test_the_command(request_for, cube, tmp_path, monkeypatch):
     model = request_for("facies.sgy").model
     words = ["cube", str(cube), str(tmp_path / "facies.sgy"), "--model", model, "--device", "cpu"]
