@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from infer.classification import probabilities_at
 from infer.cube_plan import CONFIDENCE, FACIES, PROBABILITY, Block, CubeRequest, Plan, outputs_of, partial_of
 from infer.errors import DependencyError, InferError, OutputError
+from infer.files import same_file
 from infer.journal import Journal
 from infer.section import NO_DATA, LineKind, Section
 from infer.workers import Progress
@@ -58,15 +59,21 @@ class CubeRun:
 
         restart: forget what is there of it.
 
-        Raises OutputError: OUT is there already or cannot be written, the disk is too small, or what is there of an
-        interrupted run is another run's. Otherwise what `Plan` raises.
+        Raises OutputError: OUT is the survey, is there already or cannot be written, the disk is too small, or what is
+        there of an interrupted run is another run's. Otherwise what `Plan` raises.
         """
+        if same_file(request.out, request.cube):
+            raise OutputError(f"{request.out} is the survey itself; choose another name for the facies.")
         self.plan = Plan(request)
         self.files = outputs_of(request.out, self.plan.quantities)
         self.partials = {name: partial_of(path, visible=request.keep_partial) for name, path in self.files.items()}
         journal = request.out.with_name(f"{request.out.name}.journal")
-        if restart:
-            journal.unlink(missing_ok=True)
+        if restart and journal.exists():
+            with _sentences(request.out):
+                for path in self.files.values():  # by either name: the other run may have had the other
+                    for visible in (False, True):
+                        _delete(partial_of(path, visible=visible))
+                journal.unlink()
         self.journal = Journal(journal, self.plan.describe())
         self.store = open_store(self.plan, self.partials)
         named = {name for name, path in self.files.items() if path.exists()}

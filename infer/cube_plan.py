@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,7 +135,7 @@ class Plan:
             "region": f"inlines={_range(lines[0])},crosslines={_range(lines[1])},twt={_range(twt_ms)}",
             "amplitude_clip": self.clip,
             "output": [request.out.name, *self.quantities],
-            "working file": "visible" if request.keep_partial else "hidden",
+            "run": "with --keep-partial" if request.keep_partial else "without --keep-partial",
             "version": [VERSION, *self.block_shape],
         }
 
@@ -160,13 +161,13 @@ class Plan:
 def outputs_of(out: Path, quantities: dict[str, Any]) -> dict[str, Path]:
     """The file of every quantity: facies in `out`, the others in files of their own beside it where it is SEG-Y.
 
-    Raises OutputError: the suffix is neither of SEG-Y nor .zarr, or there is no such folder.
+    Raises OutputError: the suffix is neither of SEG-Y nor .zarr, or it cannot be written to the folder.
     """
     suffix = out.suffix.lower()
     if suffix not in (".sgy", ".segy", ".zarr"):
         raise OutputError(f"{out.name}: the suffix says what to write, and of a whole survey that is .sgy or .zarr.")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out} cannot be written: there is no folder {out.parent}.")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise OutputError(f"{out} cannot be written: {out.parent} is not a folder that can be written to.")
     if suffix == ".zarr":
         return dict.fromkeys(quantities, out)
     beside = {name: out.with_name(f"{out.stem}.{name}{out.suffix}") for name in quantities}

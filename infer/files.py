@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole."""
+"""Files that appear under their name only when they are whole, and files of several names."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file: by the file itself, since names may differ in case, or be links."""
+    return one.exists() and other.exists() and one.samefile(other)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from infer.errors import DependencyError, OutputError
-from infer.files import replacing
+from infer.files import replacing, same_file
 from infer.section import FaciesSection
 from infer.segy_output import file_header, trace_rows
 from infer.survey import Survey
@@ -34,7 +34,7 @@ def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
             raise OutputError(f"{path} cannot be written: {path.parent} is not a folder that can be written to.")
         if path.is_dir():
             raise OutputError(f"{path} cannot be written: it is a folder.")
-        if source is not None and _same_file(path, source):
+        if source is not None and same_file(path, source):
             raise OutputError(f"{path} is the survey itself; choose another name for the facies.")
         if path.resolve() in seen:
             raise OutputError(f"{path} was asked for twice.")
@@ -43,11 +43,6 @@ def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
                 'A picture needs matplotlib: `pip install "facies-edge[plot]"`, or choose an --out in .npz or .sgy.'
             )
         seen.add(path.resolve())
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file: by the file itself, since names may differ in case, or be links."""
-    return one.exists() and other.exists() and one.samefile(other)
 
 
 def write(result: FaciesSection, path: str | Path, survey: Survey | None = None) -> None:

@@ -256,6 +256,7 @@ def test_after_a_full_disk_it_goes_on(interrupted, request_for):
     [
         ({"along": "crossline"}, "its direction is inline", "crossline"),
         ({"clip": 50.0}, "its amplitude_clip is 60.0", "50.0"),
+        ({"keep_partial": True}, "its run is without --keep-partial", "with --keep-partial"),
         ({"confidence": False}, 'its output is ["facies.sgy", "facies", "confidence"]', '["facies.sgy", "facies"]'),
         (
             {"region": Region.parse("inlines=100:108")},
@@ -272,6 +273,15 @@ def test_it_does_not_go_on_with_something_else(interrupted, change, then, now):
         "Ask for the same as then to go on with it, or start over with --restart."
     )
     assert len(CubeRun(replace(interrupted, **change), restart=True).remaining) > 0
+
+
+@pytest.mark.parametrize("keep_partial", [True, False])
+def test_starting_over_leaves_nothing_of_the_other_run(request_for, keep_partial):
+    request = request_for("facies.sgy", confidence=True, keep_partial=keep_partial)
+    CubeRun(request)
+    CubeRun(replace(request, keep_partial=not keep_partial), restart=True).work()
+    found = {path.name for path in request.out.parent.iterdir() if "facies" in path.name}
+    assert found == {"facies.sgy", "facies.confidence.sgy"}
 
 
 def test_nor_with_another_model_or_source(interrupted, sliced_model):
@@ -326,6 +336,7 @@ def test_a_partial_file_can_be_looked_at(request_for):
 
 def test_what_is_refused(request_for, tmp_path, monkeypatch):
     request = request_for("facies.sgy")
+    (tmp_path / "there.sgy").write_bytes(b"")
     expected = {
         "A cube is classified along inline, crossline or both, not 'time'.": {"along": "time"},
         "At least one worker computes, so 0 workers make no sense.": {"workers": 0},
@@ -333,10 +344,13 @@ def test_what_is_refused(request_for, tmp_path, monkeypatch):
         "facies.npz: the suffix says what to write, and of a whole survey that is .sgy or .zarr.": {
             "out": tmp_path / "facies.npz"
         },
-        f"{tmp_path / 'no/facies.sgy'} cannot be written: there is no folder {tmp_path / 'no'}.": {
+        f"{tmp_path / 'no/facies.sgy'} cannot be written: {tmp_path / 'no'} is not a folder that can be written to.": {
             "out": tmp_path / "no/facies.sgy"
         },
-        f"{request.cube} is there already. Choose another name, or delete it first.": {"out": request.cube},
+        f"{request.cube} is the survey itself; choose another name for the facies.": {"out": request.cube},
+        f"{tmp_path / 'there.sgy'} is there already. Choose another name, or delete it first.": {
+            "out": tmp_path / "there.sgy"
+        },
         "cube.sgy has no inlines from 1 to 9: they run from 100 to 128 in steps of 2. See "
         f"`infer scan {request.cube}`.": {"region": Region((1, 9))},
         "cube.sgy has no samples from 200 to 300 ms: they run from 4 to 104 ms, one every 4 ms.": {
@@ -364,6 +378,16 @@ def test_regions_that_are_none(text):
     assert str(caught.value) == (
         "A region is written like inlines=100:200,crosslines=300:400,twt=1000:1400, times in ms, each at most once; "
         f"'{part}' is not."
+    )
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_at_once(request_for, monkeypatch):
+    request = request_for("facies.sgy")
+    monkeypatch.setattr("os.access", lambda _path, mode: mode != os.W_OK)
+    with pytest.raises(OutputError) as caught:
+        CubeRun(request)
+    assert str(caught.value) == (
+        f"{request.out} cannot be written: {request.out.parent} is not a folder that can be written to."
     )
 
 
