@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, KilledWorker, as_completed
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.comm.registry import get_backend
 
 from infer.cube import Advance, CubeRun, Report, Store, compute_block, count_samples, open_store, read_block
 from infer.cube_plan import Block, CubeRequest, Plan
@@ -29,6 +31,7 @@ def work_with_dask(run: CubeRun, address: str, report: Report | None = None) -> 
     worker sees another survey, model or output. Otherwise what `CubeRun.work` raises.
     """
     try:
+        check_address(address)
         client = Client(address, timeout=TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise DeviceError(f"There is no dask scheduler at {address}: {error}.") from error
@@ -54,6 +57,14 @@ def work_with_dask(run: CubeRun, address: str, report: Report | None = None) -> 
         finally:
             client.cancel(futures)
     run.finish()
+
+
+def check_address(address: str) -> None:
+    """Raise ValueError where an address is none: a Client that was never connected takes long to be closed."""
+    scheme, place = parse_address(address)
+    get_backend(scheme)
+    if scheme in ("tcp", "tls"):
+        parse_host_port(place)
 
 
 def _do_block(number: int, spec: tuple[CubeRequest, dict[str, Path], dict[str, Any]]) -> int:

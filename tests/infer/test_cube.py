@@ -504,6 +504,10 @@ def test_no_scheduler_is_a_sentence(request_for, monkeypatch):
 
     with pytest.raises(DeviceError, match=r"^There is no dask scheduler at tcp://127.0.0.1:9: "):
         work_with_dask(CubeRun(request_for("facies.sgy")), "tcp://127.0.0.1:9")
+    monkeypatch.setattr("infer.cube_dask.Client", None)  # which would be in the way for half a minute
+    for address, reason in {"nonsense": "missing port number", "ftp://a:3": "unknown address scheme"}.items():
+        with pytest.raises(DeviceError, match=rf"^There is no dask scheduler at {address}: {reason}"):
+            work_with_dask(CubeRun(request_for("facies.sgy")), address)
 
 
 @pytest.mark.parametrize("suffix", [".sgy", ".zarr"])
