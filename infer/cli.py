@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _STOPPED = "Stopped; nothing half-written is left."
 
 app = typer.Typer(
-    help="Seismic facies for whole lines of a SEG-Y survey.",
+    help="Seismic facies for lines, times and the whole of a SEG-Y survey.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -85,10 +85,14 @@ def slice_(
 ) -> None:
     """Classify every sample of one line, or one sample of every trace, and write the facies."""
     if twt is not None:
-        if (inline, crossline, stride) != (None, None, 1):
-            raise OptionError("A time slice is of all traces: --twt goes without --inline, --crossline and --stride.")
+        if (inline, crossline, stride, batch_size) != (None, None, 1, None):
+            raise OptionError(
+                "A time slice is of all traces: --twt goes without --inline, --crossline, --stride and --batch-size."
+            )
         _time_slice(cube, twt, model, out, device, engine, clip, inline_byte, crossline_byte, quiet)
         return
+    if inline is None and crossline is None:
+        raise OptionError("Say what to classify: one of --crossline N, --inline N and --twt T.")
     kind, number = one_line(inline, crossline)
     outputs = out or [Path(f"{cube.stem}_{kind}_{number}.png")]
 

@@ -29,7 +29,7 @@ Outputs = Annotated[
         "--out",
         metavar="FILE",
         help="Where to; may be given several times. The suffix decides: .png, .npz, .npy, .sgy (facies as 8-bit "
-        "integers), .confidence.sgy (float32). [default: a .png in this folder]",
+        "integers), .confidence.sgy (float32); of a time slice .png and .npz. [default: a .png in this folder]",
     ),
 ]
 DeviceName = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="What to compute on.")]

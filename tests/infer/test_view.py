@@ -105,11 +105,18 @@ def test_the_commands_draw(cube, model, tmp_path):
     assert done.exit_code == 0
     assert done.stdout.splitlines()[2].startswith("tiny on CPU (")
     refusals = {
-        "A time slice is of all traces: --twt goes without --inline, --crossline and --stride.": ["--inline", "104"],
+        "A time slice is of all traces: --twt goes without --inline, --crossline, --stride and --batch-size.": [
+            "--batch-size",
+            "8",
+        ],
         "time.sgy: the suffix says what to write, and of a time slice that is .png or .npz.": ["--out", "time.sgy"],
     }
     for sentence, more in refusals.items():
         assert str(CliRunner().invoke(app, [*words, *more]).exception) == sentence
+    nothing = [*words[:2], *words[4:]]
+    assert str(CliRunner().invoke(app, nothing).exception) == (
+        "Say what to classify: one of --crossline N, --inline N and --twt T."
+    )
     words[3] = "330"
     assert str(CliRunner().invoke(app, words).exception) == (
         "cube.sgy has no samples at 330 ms: they run from 4 to 80 ms, one every 4 ms."
