@@ -161,11 +161,18 @@ class Plan:
 def outputs_of(out: Path, quantities: dict[str, Any]) -> dict[str, Path]:
     """The file of every quantity: facies in `out`, the others in files of their own beside it where it is SEG-Y.
 
-    Raises OutputError: the suffix is neither of SEG-Y nor .zarr, or it cannot be written to the folder.
+    Raises OutputError: the suffix is neither of SEG-Y nor .zarr or one of confidences, or the folder cannot be written
+    to.
     """
     suffix = out.suffix.lower()
     if suffix not in (".sgy", ".segy", ".zarr"):
         raise OutputError(f"{out.name}: the suffix says what to write, and of a whole survey that is .sgy or .zarr.")
+    if suffix != ".zarr" and out.stem.lower().endswith(f".{CONFIDENCE}"):
+        name = out.stem[: -len(CONFIDENCE) - 1]
+        raise OutputError(
+            f"{out.name} is the name of a confidence, and OUT that of the facies: `{name}{out.suffix} --confidence` "
+            "writes both."
+        )
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise OutputError(f"{out} cannot be written: {out.parent} is not a folder that can be written to.")
     if suffix == ".zarr":

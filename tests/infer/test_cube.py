@@ -347,6 +347,8 @@ def test_what_is_refused(request_for, tmp_path, monkeypatch):
         f"{tmp_path / 'no/facies.sgy'} cannot be written: {tmp_path / 'no'} is not a folder that can be written to.": {
             "out": tmp_path / "no/facies.sgy"
         },
+        "facies.Confidence.SGY is the name of a confidence, and OUT that of the facies: `facies.SGY --confidence` "
+        "writes both.": {"out": tmp_path / "facies.Confidence.SGY"},
         f"{request.cube} is the survey itself; choose another name for the facies.": {"out": request.cube},
         f"{tmp_path / 'there.sgy'} is there already. Choose another name, or delete it first.": {
             "out": tmp_path / "there.sgy"
