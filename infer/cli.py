@@ -323,7 +323,9 @@ def _scores(card: ModelCard) -> str:
     known = {part: f"{card.scores[f'{part}_accuracy']:.2%}" for part in parts if f"{part}_accuracy" in card.scores}
     if "exported_test_accuracy" in card.scores:
         trained = card.scores.get("keras_test_accuracy")
-        before = f" ({trained:.2%} before {card.precision})" if trained is not None else ""
+        picks = card.scores.get("exported_test_picks")
+        of = f", both on {picks:,.0f} of the picks" if picks is not None else ""
+        before = f" ({trained:.2%} before {card.precision}{of})" if trained is not None else ""
         known = {**known, "test": f"{card.scores['exported_test_accuracy']:.2%}{before}"}
     split = f" (accuracy, {card.split['method']} split of the picks)" if "method" in card.split else ""
     return ", ".join(f"{part} {accuracy}" for part, accuracy in known.items()) + split if known else "none given"

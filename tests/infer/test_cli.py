@@ -272,10 +272,11 @@ def test_models_say_which_has_a_slice_model(infer, sliced_model, tmp_path):
                 "train_accuracy": 1,
                 "exported_test_accuracy": 0.9885,
                 "keras_test_accuracy": 0.9895,
+                "exported_test_picks": 2000,
             },
             [
                 "precision int8, with the facies of the trained network on 99.75% of patches",
-                "scores    test 98.85% (98.95% before int8), train 100.00%",
+                "scores    test 98.85% (98.95% before int8, both on 2,000 of the picks), train 100.00%",
             ],
         ),
     ],
