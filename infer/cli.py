@@ -179,10 +179,12 @@ def _time_slice(
     with _Progress(f"{twt:g} ms", quiet) as progress:
         result = classify_time_slice(plan, progress)
     seconds = time.perf_counter() - started
+    samples = int((result.facies >= 0).sum())
+    if not samples:
+        raise LineNotFoundError(f"{cube.name} has no live trace to classify.")
     for path in outputs:
         write_time_slice(result, path, cube.name)
         say(f"Wrote {path}")
-    samples = int((result.facies >= 0).sum())
     say(
         f"{plan.model.card.name} on {plan.model.device}, {plan.engine} engine: {samples:,} samples classified in "
         f"{seconds:.1f} s, {samples / max(seconds, 1e-9):,.0f} samples/s"

@@ -120,8 +120,9 @@ def cube(
     for what, reason in (("On the CPU", loaded.device_reason), ("By patches", loaded.no_slice_reason)):
         if reason:
             say(f"{what}, since {reason}")
-    if run.journal.done:
-        say(f"Going on: {len(run.journal.done):,} of {len(run.plan.blocks):,} blocks are done.")
+    before = len(run.journal.done)
+    if before:
+        say(f"Going on: {before:,} of {len(run.plan.blocks):,} blocks are done.")
     started = time.perf_counter()
     with _Watched(run, quiet) as watched:
         try:
@@ -135,6 +136,8 @@ def cube(
     for path in dict.fromkeys(run.files.values()):
         say(f"Wrote {path}")
     samples = watched.last.samples
+    if not samples and not before:
+        warn("There is no live trace in it, so all of it is without data.")
     say(
         f"{loaded.card.name} on {loaded.device}, {run.plan.engine} engine: {samples:,} samples classified in "
         f"{seconds:,.1f} s, {samples / max(seconds, 1e-9):,.0f} samples/s"

@@ -200,3 +200,16 @@ def test_where_a_time_has_no_data_nothing_is_drawn(cube, model, tmp_path, monkey
         result = drawn.pop()
         np.testing.assert_array_equal(np.isnan(result.amplitude), result.facies == -1)
         assert (result.facies == -1).sum() == 2
+
+
+def test_dead_traces_alone_are_no_time_slice_and_a_cube_of_nothing(build_segy, model, tmp_path):
+    positions = grid(range(100, 104), range(300, 304))
+    cube = build_segy(positions, np.zeros((len(positions), 20)))
+    words = [str(cube), "--model", model, "--device", "cpu"]
+    picture = tmp_path / "picture.png"
+    done = CliRunner().invoke(app, ["slice", *words, "--twt", "32", "--out", str(picture)])
+    assert str(done.exception) == "cube.sgy has no live trace to classify."
+    assert not picture.exists()
+    done = CliRunner().invoke(app, ["cube", *words, str(tmp_path / "facies.sgy")])
+    assert done.exit_code == 0
+    assert done.stderr == "Warning: There is no live trace in it, so all of it is without data.\n"
