@@ -771,7 +771,8 @@ def test_a_port_that_is_taken(command):
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
 def test_the_command_itself(tmp_path):
     words = ["serve", "--model", "demo", "--device", "cpu", "--port", "0"]
-    run = [sys.executable, "-c", "from infer.cli import main; main()", *words]
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # as in the foreground
+    run = [sys.executable, "-c", f"{heeding}; from infer.cli import main; main()", *words]
     environment = {"PATH": "", "INFER_TOKEN": "sesame", "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(run, cwd=tmp_path, env=environment, stdout=-1, stderr=-1, text=True) as process:
         try:
