@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from contextlib import AbstractContextManager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -45,12 +46,26 @@ if TYPE_CHECKING:
 _STOPPED = "Stopped; nothing half-written is left."
 
 app = typer.Typer(
-    help="Seismic facies for lines, times and the whole of a SEG-Y survey.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(metadata.version("facies-edge"))
+        raise typer.Exit
+
+
+@app.callback()
+def infer(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Seismic facies for lines, times and the whole of a SEG-Y survey."""
 
 
 @app.command()

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -35,6 +36,13 @@ def infer(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def cube(build_segy):
     return build_segy(grid(range(10, 15), range(3, 9)), reflections(30, 12), code=5)
+
+
+def test_the_module_is_the_command(infer):
+    status, said, errors = infer("--version")
+    assert (status, errors) == (0, "")
+    by_module = subprocess.run([sys.executable, "-m", "infer", "--version"], capture_output=True, text=True, check=True)
+    assert by_module.stdout == said == f"{metadata.version('facies-edge')}\n"
 
 
 def test_slice_writes_what_is_asked_for_and_says_what_ran(infer, cube, tiny_model, tmp_path):
