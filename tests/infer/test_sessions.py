@@ -4,14 +4,20 @@ import ctypes
 import subprocess
 import sys
 
+import numpy as np
 import onnxruntime as ort
 import pytest
 
 from infer import sessions
-from infer.card import write_card
+from infer.amplitude import scale_amplitude
+from infer.card import read_card, write_card
+from infer.demo import write_demo
 from infer.errors import DependencyError, DeviceError, ModelError, OptionError
-from infer.models import load_model
+from infer.models import find_model, load_model
+from infer.patch_engine import classify_samples
+from infer.patches import cut_patches
 from infer.sessions import Device, Model, choose_device
+from infer.survey import open_survey
 
 from .conftest import build_model, card_for
 
@@ -37,8 +43,6 @@ def test_auto_runs_on_the_cpu_and_knows_why(tiny_model):
 
 @pytest.mark.skipif(not HAS_CUDA, reason="no CUDA here")
 def test_cuda_gives_the_answers_of_the_cpu(tiny_model):
-    import numpy as np
-
     from .test_classify import CLIP, classify, section_of
 
     on_cpu = classify(section_of(30, 40), load_model(tiny_model(8), "cpu"), CLIP)
@@ -189,3 +193,19 @@ def test_the_batch_size_follows_the_device_and_the_work(tiny_model):
     assert model.batch_size(10**6) == sessions.CPU_BATCH_BYTES // (4 * 64 * 64)
     assert model.batch_size(5) == 5
     assert model.batch_size(10**6, asked=7) == 7
+
+
+def test_integers_are_multiplied_exactly_on_every_processor(tmp_path):
+    """Those without VNNI saturate if left alone: probabilities of VGG16 were up to 0.26 away."""
+    survey = open_survey(write_demo(tmp_path, inlines=range(300, 301)).survey)
+    scaled = scale_amplitude(survey.read_inline(300).amplitude, survey.amplitude_clip)
+    traces, samples = np.arange(8, 232, 29), np.arange(8, 256, 31)
+    model = find_model("vgg16")
+    assert read_card(model).precision == "int8"
+    probabilities = classify_samples(scaled, traces, samples, Model(model, "cpu"))
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # floats between roundings
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    patches = cut_patches(scaled, np.repeat(traces, samples.size), np.tile(samples, traces.size), 64)
+    expected = session.run(None, {"patches": patches})[0].T.reshape(probabilities.shape)
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=0.05)

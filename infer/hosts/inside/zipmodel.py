@@ -39,8 +39,11 @@ class ZipModel(ZipPredictModel):  # type: ignore[misc]
         self.across: int = {"inline": -3, "crossline": -2}[settings["along"]]
         self.amplitude_clip = np.float32(settings["amplitude_clip"])
         self.standardised: tuple[float, float] | None = settings["standardised"]
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", "1")  # int8 without saturation
         cuda = [name for name in onnxruntime.get_available_providers() if name == "CUDAExecutionProvider"]
-        self.session = onnxruntime.InferenceSession(_read("model.onnx"), providers=[*cuda, "CPUExecutionProvider"])
+        providers = [*cuda, "CPUExecutionProvider"]
+        self.session = onnxruntime.InferenceSession(_read("model.onnx"), options, providers=providers)
 
     def predict(self, model_input: ArrayLike, params: dict[str, Any] | None = None) -> NDArray[np.float32]:  # noqa: ARG002
         """Probabilities `[facies, cubelet]` of cubelets `[..., inline, crossline, sample]`.
