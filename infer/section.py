@@ -75,9 +75,7 @@ class Section:
 
         Raises OptionError: the arrays do not fit together.
         """
-        own = np.array(amplitude, np.float32, order="C", ndmin=1)
-        if own.ndim != 2 or own.shape[1] == 0:
-            raise OptionError("A section's amplitude is an array with the axes trace, sample.")
+        own = _own_copy(amplitude)
         silenced = silence(own)
         along = np.arange(len(own), dtype=np.int32) if crossing is None else np.array(crossing, np.int32)
         numbers = np.full(len(own), number, np.int32)
@@ -107,6 +105,29 @@ class Section:
             are_none = "sample that is no amplitude" if self.silenced == 1 else "samples that are no amplitudes"
             sentences.append(f"{line} has {self.silenced:,} {are_none} (NaN, infinite, 1e30): taken as silence.")
         return tuple(sentences)
+
+
+def _own_copy(amplitude: ArrayLike) -> NDArray[np.float32]:
+    """A host's amplitudes, C-contiguous and writable; what is too large for 32 bits is infinite.
+
+    Raises OptionError: not numbers, or not two axes with samples along the second.
+    """
+    try:
+        given = np.asarray(amplitude)
+        if given.dtype.kind not in "buifO":
+            raise TypeError(f"there is no amplitude in {given.dtype}")
+        with np.errstate(over="ignore"):
+            own = np.array(given, np.float32, order="C")
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"A section's amplitudes are real numbers, an array [trace, sample]: {error}.") from error
+    if own.ndim != 2:
+        raise OptionError(f"A section's amplitude is an array with the axes trace, sample, not of shape {own.shape}.")
+    if own.shape[1] == 0:
+        raise OptionError(
+            f"A section's traces have samples, and these {own.shape[0]:,} have none: its amplitude is an array with "
+            "the axes trace, sample."
+        )
+    return own
 
 
 @dataclass(frozen=True, eq=False)

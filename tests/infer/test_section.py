@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,22 @@ def test_a_hosts_amplitudes_are_a_section():
 @pytest.mark.parametrize("amplitude", [1.0, [1.0, 2.0], np.zeros((2, 0)), np.zeros((2, 2, 2))])
 def test_amplitudes_without_two_axes_are_refused(amplitude):
     with pytest.raises(OptionError, match="an array with the axes trace, sample"):
+        Section.from_amplitude(amplitude)
+
+
+def test_amplitudes_too_large_for_32_bits_are_silence_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        section = Section.from_amplitude(np.array([[1, -1e300], [1e300, 2]]))
+    assert section.amplitude.tolist() == [[1, 0], [0, 2]]
+    assert section.silenced == 2
+
+
+@pytest.mark.parametrize(
+    "amplitude", [[["a", "b"]], [[1, 2], [3]], np.ones((2, 2), complex), np.zeros((2, 2), "M8[s]"), {}, None]
+)
+def test_amplitudes_that_are_no_real_numbers_are_refused(amplitude):
+    with pytest.raises(OptionError, match="amplitude"):
         Section.from_amplitude(amplitude)
 
 
