@@ -57,7 +57,8 @@ def write(result: FaciesSection, path: str | Path, survey: Survey | None = None)
     - `.sgy`: the line's traces as the survey's file has them, every header byte kept; facies as 8-bit integers.
     - `.confidence.sgy`: the same with the confidence, as IEEE float32; 0 without data.
 
-    Raises OutputError, DependencyError: see `check_outputs`; OutputError too when the disk does not take it.
+    Raises OutputError, DependencyError: see `check_outputs`; OutputError too when the disk does not take it, or the
+    result is of another size than the survey's line. LineNotFoundError: the survey has no line with its number.
     """
     path = Path(path)
     check_outputs([path], survey.path if survey else None)
@@ -118,6 +119,15 @@ def _write_png(result: FaciesSection, path: Path, survey: Survey | None) -> None
 def _write_sgy(result: FaciesSection, path: Path, survey: Survey | None) -> None:
     assert survey is not None, "write has checked it"  # noqa: S101
     line = survey.line_bytes(result.section.kind, result.section.number)
+    across = survey.crosslines if result.section.kind == "inline" else survey.inlines
+    expected = across.count, survey.n_samples
+    if result.section.shape != expected:
+        line_name = f"{result.section.kind.capitalize()} {result.section.number} of {survey.path.name}"
+        raise OutputError(
+            f"{line_name} has {expected[0]:,} places of {expected[1]:,} samples, and this result "
+            f"{result.section.shape[0]:,} traces of {result.section.shape[1]:,}: give the survey that the section was "
+            "read from."
+        )
     confident = path.stem.lower().endswith(".confidence")
     samples = np.nan_to_num(result.confidence) if confident else result.facies
     with path.open("wb") as file:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import segyio
 
-from infer import classify, load_model, open_survey, write
+from infer import Section, classify, load_model, open_survey, write
 from infer.errors import DependencyError, OutputError
 from infer.writers import check_outputs
 
@@ -178,6 +178,19 @@ def test_sgy_without_its_survey(result, tmp_path):
     with pytest.raises(OutputError) as error:
         write(result, tmp_path / "line.sgy")
     assert str(error.value) == "line.sgy cannot be written without the survey whose trace headers it takes over."
+    assert not (tmp_path / "line.sgy").exists()
+
+
+@pytest.mark.parametrize("shape", [(4, N_SAMPLES), (5, N_SAMPLES - 1), (6, N_SAMPLES)])
+def test_sgy_of_a_result_that_is_not_of_the_surveys_line(cube, tiny_model, tmp_path, shape):
+    section = Section.from_amplitude(np.random.default_rng(0).normal(size=shape), "crossline", 5)
+    result = classify(section, load_model(tiny_model(8), "cpu"), 1.0)
+    with pytest.raises(OutputError) as error:
+        write(result, tmp_path / "line.sgy", open_survey(cube))
+    assert str(error.value) == (
+        f"Crossline 5 of {cube.name} has 5 places of 12 samples, and this result {shape[0]} traces of {shape[1]}: give "
+        "the survey that the section was read from."
+    )
     assert not (tmp_path / "line.sgy").exists()
 
 
