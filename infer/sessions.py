@@ -87,10 +87,11 @@ class Model:
         Raises ModelError: not a patch model or slice model with a card. DeviceError: CUDA was asked for and cannot run,
         with the reason. DependencyError: no onnxruntime is installed.
         """
-        self.path = path
+        self.path = path.absolute()  # a host may change its folder before another session starts
         self.card: ModelCard = read_card(path)
         self.no_slice_reason = no_slice_reason
-        self._files = files or {"slice" if path.name.endswith(SLICE_SUFFIX) else "patch": path}
+        files = files or {"slice" if path.name.endswith(SLICE_SUFFIX) else "patch": path}
+        self._files: dict[Engine, Path] = {engine: file.absolute() for engine, file in files.items()}
         self._stride = stride
         self._sessions: dict[Engine, Any] = {}
         self._starting = threading.Lock()

@@ -85,11 +85,13 @@ def create_app(
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there; port 0 is any free one.
 
-    Raises OptionError: it cannot, since the port is taken, say.
+    Raises OptionError: it cannot, since the port is taken, say, or the host is no address.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
+    except UnicodeError as error:  # of a name that no address can have
+        raise OptionError(f"{host} is no address that can be listened at. Choose another --host.") from error
     except OSError as error:
         reason = str(error.strerror).split(" (while")[0]  # Python repeats the address
         raise OptionError(

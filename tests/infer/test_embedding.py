@@ -47,6 +47,18 @@ def test_a_pickled_model_whose_file_is_gone_says_so(tmp_path):
         pickle.loads(pickled)
 
 
+def test_a_relative_path_holds_when_the_host_changes_its_folder(tmp_path, monkeypatch):
+    for name in ("demo.onnx", "demo.slice.onnx"):
+        Path(tmp_path, name).write_bytes(find_model("demo").with_name(name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    mine = load_model("demo.onnx", "cpu")
+    monkeypatch.chdir(tmp_path.parent)
+    section = Section.from_amplitude(np.random.default_rng(0).standard_normal((8, 8)))
+    assert mine.engine(4) == "patch"  # whose session has not started yet
+    assert classify(section, mine, CLIP, stride=4).facies.shape == (8, 8)
+    assert answer(pickle.loads(pickle.dumps(mine))) == answer(mine)
+
+
 @pytest.mark.parametrize(
     "start", ["spawn", pytest.param("fork", marks=pytest.mark.skipif(not FORKS, reason="no fork"))]
 )
