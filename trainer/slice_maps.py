@@ -198,15 +198,17 @@ class Writer:
         return self.node(node.op_type, values, **given)
 
     def weights(self, weights: Weights) -> Map:
-        """The weights as they are written."""
+        """The weights as they are written: integers for one node alone, since onnxruntime cannot share them.
+
+        Where its session makes int8 uint8 (`infer.sessions.EXACT_INTEGERS`), it refuses what two nodes have in common.
+        """
         if weights.integers is None or weights.scale is None or weights.zero_point is None:
             return weights.values
-        key = ("weights", id(weights.integers))
-        if key not in self._names:
-            parts = [weights.integers, weights.scale, weights.zero_point]
-            self._names[key] = self.node("DequantizeLinear", parts, axis=0)
-            self._kept.append(weights.integers)
-        return self._names[key]
+        own = [
+            self._initializer(f"constant_{len(self._initializers)}", values)
+            for values in (weights.integers, weights.zero_point)
+        ]
+        return self.node("DequantizeLinear", [own[0], weights.scale, own[1]], axis=0)
 
     def _spread(self, constant: Array, like: str) -> str:
         """A map of the constant, as large as another."""

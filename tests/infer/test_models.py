@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from infer.classification import classify
 from infer.cli import app
 from infer.errors import ModelNotFoundError
 from infer.models import find_model, list_models, load_model, name_of
+from infer.section import Section
 
 from .conftest import card_for
 
@@ -25,6 +28,12 @@ def test_models_are_found_by_name_in_the_working_directory_first(tmp_path, monke
 def test_the_committed_models_are_found_by_name():
     expected = {"waldeland", "vgg16", "vgg16-context", "resnet50", "demo"}
     assert expected <= {name_of(model.path) for model in list_models() if model.card}
+
+
+@pytest.mark.parametrize("name", ["waldeland", "vgg16", "vgg16-context", "resnet50", "demo"])
+def test_the_committed_models_run_on_this_processor(name):
+    section = Section.from_amplitude(np.random.default_rng(0).normal(size=(2, 3)))
+    assert (classify(section, load_model(name, "cpu"), 2.0).facies >= 0).all()
 
 
 def test_a_slice_model_is_found_by_name_without_its_patch_model(tmp_path, monkeypatch, sliced_model):
