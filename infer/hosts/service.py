@@ -172,7 +172,7 @@ class _Inference:
         return [Route(f"{path}/infer", self, methods=["POST"]) for path in _MODEL_PATHS]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+        request, response = Request(scope, receive), None
         try:
             with self._place():
                 response = await self._respond(request)
@@ -181,6 +181,9 @@ class _Inference:
             await (await _refuse(request, error))(scope, receive, send)
         except (ClientDisconnect, asyncio.TimeoutError):  # nobody listens, or too slowly: uvicorn closes the connection
             return
+        except asyncio.CancelledError:  # the service ends, and uvicorn would show every request as a fault
+            if response is None:
+                await _error("The service was stopped before it had the answer.", 503)(scope, receive, send)
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:

@@ -637,6 +637,24 @@ def test_a_client_that_leaves_stops_its_work(busy):
     assert busy.log == ["in", "left", "in", "out"]
 
 
+def test_stopped_in_the_middle_of_a_request_it_says_so(busy, monkeypatch, caplog):
+    monkeypatch.setattr(service, "_SHUTDOWN_SECONDS", 1)
+    body = json.dumps(message()).encode()
+    head = f"POST /v2/models/busy/infer HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with ThreadPoolExecutor(1) as pool, socket.socket() as arriving:
+        with running(service.create_app([busy])) as port:
+            asked = pool.submit(post, port, "/v2/models/busy/infer", body)
+            arriving.connect(("127.0.0.1", port))
+            arriving.sendall(head + body[:10])
+            wait_for(lambda: busy.log == ["in"])
+        status, _, answer = asked.result()
+        still_arriving = arriving.makefile("rb").read()
+    assert (status, answer) == (503, {"error": "The service was stopped before it had the answer."})
+    assert still_arriving.startswith(b"HTTP/1.1 503 ")
+    wait_for(lambda: busy.log == ["in", "left"])
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_four_clients_get_their_own_answers(demo):
     sections = [np.random.default_rng(n).normal(0, 500, (40, 36 + n)).astype(np.float32) for n in range(4)]
     model = load_model("demo", "cpu")
