@@ -151,6 +151,13 @@ def test_a_cancelled_run_stops_and_leaves_no_thread(tiny_model):
     assert threading.active_count() == before
 
 
+def test_a_cancelled_run_stops_where_there_is_no_live_trace(tiny_model):
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        classify(section_of(4, 5, dead=range(4)), Model(tiny_model(8), "cpu"), CLIP, cancel=cancel)
+
+
 def test_what_progress_raises_comes_out_and_leaves_no_thread(tiny_model):
     def interrupted(*_):
         raise KeyboardInterrupt
