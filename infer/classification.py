@@ -30,7 +30,8 @@ def classify(
     amplitude_clip: the survey's (`Survey.amplitude_clip`), in the section's units: one for all lines of a survey.
     stride: classify every stride-th live trace and sample, and interpolate the probabilities between them.
     batch_size: patches a batch, where patches are what runs; by default a sound one for the model and the device.
-    progress: called with samples done and in all, several times a second, in this thread.
+    progress: called with samples done and in all, several times a second, in this thread; never if no trace is live.
+        With a stride it counts only what is classified.
     cancel: set it from anywhere to stop within a batch or a tile.
 
     Dead traces and holes get no facies (-1) and no probabilities (NaN). Safe to call from several threads at once.

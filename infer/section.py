@@ -67,13 +67,14 @@ class Section:
         only carried along: facies do not depend on them.
 
         Samples that are NaN, infinite or undefined (1e30) become zero and are counted. A trace whose samples are all
-        equal is dead, and so gets no facies.
+        equal is dead, and so gets no facies; one of a single sample is dead if that is zero. The mask of a masked array
+        is not looked at: give `amplitude.filled(np.nan)`.
 
         >>> section = Section.from_amplitude([[0.0, 0.0], [1.0, -2.0], [3.0, np.nan]], "crossline", 500)
         >>> section.shape, section.live.tolist(), section.silenced
         ((3, 2), [False, True, True], 1)
 
-        Raises OptionError: the arrays do not fit together.
+        Raises OptionError: the arrays do not fit together, or amplitudes are no real numbers.
         """
         own = _own_copy(amplitude)
         silenced = silence(own)
