@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from infer.errors import ModelError, ModelNotFoundError, OutputError
-from infer.files import replacing
+from infer.errors import ModelError, ModelNotFoundError
+from infer.files import writing
 
 CARD_KEY = "facies_edge_card"
 CARD_VERSION = 1
@@ -153,11 +153,8 @@ def write_card(path: Path, card: ModelCard) -> None:
             kept.append(model[end : entry.start])
             end = entry.end
     kept.append(model[end:])
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(b"".join([*kept, _length_delimited(_METADATA_PROPS, content)]))
-    except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+    with writing(path) as temporary:
+        temporary.write_bytes(b"".join([*kept, _length_delimited(_METADATA_PROPS, content)]))
 
 
 @dataclass(frozen=True)

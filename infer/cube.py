@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from infer.classification import probabilities_at
 from infer.cube_plan import CONFIDENCE, FACIES, PROBABILITY, Block, CubeRequest, Plan, outputs_of, partial_of
 from infer.errors import DependencyError, InferError, OutputError
-from infer.files import same_file
+from infer.files import check_not_survey
 from infer.journal import Journal
 from infer.section import NO_DATA, LineKind, Section
 from infer.workers import Progress
@@ -62,8 +62,7 @@ class CubeRun:
         Raises OutputError: OUT is the survey, is there already or cannot be written, the disk is too small, or what is
         there of an interrupted run is another run's. Otherwise what `Plan` raises.
         """
-        if same_file(request.out, request.cube):
-            raise OutputError(f"{request.out} is the survey itself; choose another name for the facies.")
+        check_not_survey(request.out, request.cube)
         self.plan = Plan(request)
         self.files = outputs_of(request.out, self.plan.quantities)
         self.partials = {name: partial_of(path, visible=request.keep_partial) for name, path in self.files.items()}

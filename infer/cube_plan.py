@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from infer import _segy
 from infer.errors import OptionError, OutputError
+from infer.files import check_folder
 from infer.models import load_model
 from infer.region import Box, Region
 from infer.section import LineKind
@@ -173,8 +173,7 @@ def outputs_of(out: Path, quantities: dict[str, Any]) -> dict[str, Path]:
             f"{out.name} is the name of a confidence, and OUT that of the facies: `{name}{out.suffix} --confidence` "
             "writes both."
         )
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise OutputError(f"{out} cannot be written: {out.parent} is not a folder that can be written to.")
+    check_folder(out)
     if suffix == ".zarr":
         return dict.fromkeys(quantities, out)
     beside = {name: out.with_name(f"{out.stem}.{name}{out.suffix}") for name in quantities}

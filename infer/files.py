@@ -1,11 +1,14 @@
-"""Files that appear under their name only when they are whole, and files of several names."""
+"""Files that appear under their name only when they are whole, and where they may."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from infer.errors import InferError, OutputError
 
 
 @contextmanager
@@ -23,6 +26,28 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file: by the file itself, since names may differ in case, or be links."""
-    return one.exists() and other.exists() and one.samefile(other)
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """`replacing`, with what the system does not take as a sentence.
+
+    Raises OutputError: the disk or the folder does not take it.
+    """
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except InferError:  # some of ours are OSErrors too, and say what they mean
+        raise
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def check_folder(path: Path) -> None:
+    """Raise OutputError unless `path` is in a folder that can be written to."""
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path} cannot be written: {path.parent} is not a folder that can be written to.")
+
+
+def check_not_survey(path: Path, survey: Path) -> None:
+    """Raise OutputError where `path` leads to the survey's own file: names may differ in case, or be links."""
+    if path.exists() and survey.exists() and path.samefile(survey):
+        raise OutputError(f"{path} is the survey itself; choose another name for the facies.")

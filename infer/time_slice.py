@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from infer.cube import compute_block, read_block
 from infer.cube_plan import CONFIDENCE, FACIES, Plan
 from infer.errors import OptionError, OutputError
-from infer.files import replacing
+from infer.files import writing
 from infer.section import TimeSlice
 from infer.survey import Survey
 from infer.workers import Progress
@@ -83,23 +83,20 @@ def write_time_slice(result: TimeSlice, path: Path, title: str, *, bare: bool = 
     Raises OutputError: another suffix, or the disk does not take it.
     """
     check_time_slice_outputs([path])
-    try:
-        with replacing(path) as temporary:
-            if path.suffix.lower() == ".png":
-                from infer.picture import draw_time_slice
+    with writing(path) as temporary:
+        if path.suffix.lower() == ".png":
+            from infer.picture import draw_time_slice
 
-                draw_time_slice(result, temporary, title, bare=bare)
-                return
-            with temporary.open("wb") as file:
-                np.savez(
-                    file,
-                    facies=result.facies,
-                    confidence=result.confidence,
-                    amplitude=result.amplitude,
-                    inline=result.inline,
-                    crossline=result.crossline,
-                    twt_ms=result.twt_ms,
-                    facies_names=np.array(result.facies_names),
-                )
-    except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+            draw_time_slice(result, temporary, title, bare=bare)
+            return
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                facies=result.facies,
+                confidence=result.confidence,
+                amplitude=result.amplitude,
+                inline=result.inline,
+                crossline=result.crossline,
+                twt_ms=result.twt_ms,
+                facies_names=np.array(result.facies_names),
+            )

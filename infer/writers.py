@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from infer.errors import DependencyError, OutputError
-from infer.files import replacing, same_file
+from infer.files import check_folder, check_not_survey, writing
 from infer.section import FaciesSection
 from infer.segy_output import file_header, trace_rows
 from infer.survey import Survey
@@ -30,12 +28,11 @@ def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
         if path.suffix.lower() not in _WRITERS:
             kinds = f"{', '.join(_WRITERS)} and {CONFIDENCE_SUFFIX}"
             raise OutputError(f"{path.name}: the suffix says what to write, and there are {kinds}.")
-        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-            raise OutputError(f"{path} cannot be written: {path.parent} is not a folder that can be written to.")
+        check_folder(path)
         if path.is_dir():
             raise OutputError(f"{path} cannot be written: it is a folder.")
-        if source is not None and same_file(path, source):
-            raise OutputError(f"{path} is the survey itself; choose another name for the facies.")
+        if source is not None:
+            check_not_survey(path, source)
         if path.resolve() in seen:
             raise OutputError(f"{path} was asked for twice.")
         if path.suffix.lower() == ".png" and importlib.util.find_spec("matplotlib") is None:
@@ -64,18 +61,8 @@ def write(result: FaciesSection, path: str | Path, survey: Survey | None = None)
     check_outputs([path], survey.path if survey else None)
     if path.suffix.lower() in (".sgy", ".segy") and survey is None:
         raise OutputError(f"{path.name} cannot be written without the survey whose trace headers it takes over.")
-    with _written(path) as temporary:
+    with writing(path) as temporary:
         _WRITERS[path.suffix.lower()](result, temporary, survey)
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """`replacing`, with what the disk does not take as a sentence."""
-    try:
-        with replacing(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
 
 
 def _write_npy(result: FaciesSection, path: Path, _survey: Survey | None) -> None:
@@ -101,7 +88,7 @@ def write_picture(result: FaciesSection, path: Path, name: str, *, bare: bool = 
 
     Raises OutputError: the disk does not take it.
     """
-    with _written(path) as temporary:
+    with writing(path) as temporary:
         _draw(result, temporary, name, bare=bare)
 
 

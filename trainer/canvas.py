@@ -8,9 +8,10 @@ from matplotlib.image import imsave
 
 from infer.errors import OutputError
 from infer.facies import FACIES
+from infer.files import writing
 from infer.section import Section
 from trainer.painting import BACKGROUND, LEGEND_SUFFIX, PAINTING_SUFFIX
-from trainer.runs import write_text, writing
+from trainer.runs import write_text
 
 
 def write_canvas(section: Section, amplitude_clip: float, folder: Path = Path()) -> tuple[Path, Path]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import keras
 
+from infer.files import writing
 from trainer.dataset import LabelledSection, PatchBatches, some_of
 from trainer.features import FEATURES, trained_part
 from trainer.recipes import find_recipe
-from trainer.runs import Run, write_text, writing
+from trainer.runs import Run, write_text
 from trainer.saved import load_network
 from trainer.scores import Scores, score
 from trainer.scores_picture import draw_calibration, draw_confusion

@@ -11,6 +11,7 @@ import tf2onnx
 
 from infer.card import ModelCard, write_card
 from infer.errors import SurveyNotFoundError
+from infer.files import writing
 from infer.section import Section
 from infer.survey import open_survey
 from trainer.graph import OPSET, check_graph, to_onnx
@@ -18,7 +19,7 @@ from trainer.names import check_precision
 from trainer.picks import PicksError
 from trainer.precision import in_precision
 from trainer.proof import Evidence, Proof, affordable_patches, prove
-from trainer.runs import Run, find_run, prepare_again, writing
+from trainer.runs import Run, find_run, prepare_again
 from trainer.saved import load_network
 from trainer.shelf import EXPORTED, place_for
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from infer.card import ModelCard, write_card
 from infer.errors import OutputError
+from infer.files import writing
 from infer.sessions import SLICE_SUFFIX, Model
 from infer.slice_engine import Part, copy_window, parts
 from infer.workers import work_through
@@ -27,7 +28,6 @@ from trainer.dataset import LabelledSection
 from trainer.graph import to_onnx
 from trainer.networks import image_of_patches
 from trainer.recipes import Recipe
-from trainer.runs import writing
 from trainer.slicegraph import slice_graph
 
 FEATURES = ".features"

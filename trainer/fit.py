@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from infer.card import ModelCard
 from infer.errors import Cancelled, OptionError
 from infer.facies import FACIES_COLOURS, FACIES_NAMES
+from infer.files import writing
 from trainer.dataset import LabelledSection, PatchBatches, TrainingBatches, some_of
 from trainer.evaluate import score_parts, write_scores
 from trainer.features import FEATURES, trained_part, whole_network
@@ -29,7 +30,7 @@ from trainer.normalisation import Restate
 from trainer.progress import EpochLines
 from trainer.recipes import Recipe, find_recipe
 from trainer.request import FitRequest, Prepared
-from trainer.runs import Run, RunSettings, write_text, writing
+from trainer.runs import Run, RunSettings, write_text
 from trainer.saved import load_checkpoint, load_network, worth_compiling
 from trainer.scores import Scores
 

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 
 from infer.errors import OutputError
 from infer.facies import FACIES_COLOURS
+from infer.files import writing
 from infer.picture import percent, set_legend, set_title, side_by_side
 from infer.section import NO_DATA, Section
 from infer.writers import check_outputs
 from trainer.picks import PlacedPicks
-from trainer.runs import writing
 
 SUFFIX = ".png"
 

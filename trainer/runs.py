@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from infer.card import ModelCard
-from infer.errors import InferError, LineNotFoundError, OutputError, SurveyNotFoundError
-from infer.files import replacing
+from infer.errors import InferError, LineNotFoundError, SurveyNotFoundError
+from infer.files import writing
 from infer.section import LineKind
 from trainer.names import check_network
 from trainer.pick_files import PicksError
@@ -146,21 +146,6 @@ class Run:
                 self._settings.unlink(missing_ok=True)
                 self.folder.rmdir()
         return not self.folder.exists()
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, which becomes `path` when it is whole.
-
-    Raises OutputError: the disk or the folder does not take it.
-    """
-    try:
-        with replacing(path) as temporary:
-            yield temporary
-    except InferError:  # some of ours are OSErrors too, and say what they mean
-        raise
-    except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
 
 
 def write_text(path: Path, text: str) -> None:

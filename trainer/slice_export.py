@@ -13,12 +13,12 @@ import onnxruntime
 from infer.amplitude import scale_amplitude
 from infer.card import ModelCard, read_card, write_card
 from infer.demo import DEMO_INLINE, write_demo
+from infer.files import writing
 from infer.models import slice_path
 from infer.patch_engine import classify_samples
 from infer.section import Section
 from infer.sessions import EXACT_INTEGERS, SLICE_SUFFIX, Model
 from infer.survey import open_survey
-from trainer.runs import writing
 from trainer.slicegraph import SliceError, SliceGraph, check_worth, slice_graph
 
 TOLERANCE = 1e-5

@@ -38,7 +38,7 @@ from infer.amplitude import UNDEFINED, check_clip, is_live
 from infer.card import read_card
 from infer.classification import probabilities_at
 from infer.errors import InferError, OptionError, OutputError
-from infer.files import replacing
+from infer.files import writing
 from infer.models import find_model, load_model
 from infer.section import LineKind, Section
 from infer.sessions import Model, choose_device
@@ -78,11 +78,8 @@ def write_attribute(path: Path, model: str, along: LineKind = "inline", device: 
     found = find_model(model).resolve()  # the host runs in some other folder, where a name may mean another model
     read_card(found)
     choose_device(device)
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(_SCRIPT.format(model=str(found), along=along, device=device), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+    with writing(path) as temporary:
+        temporary.write_text(_SCRIPT.format(model=str(found), along=along, device=device), encoding="utf-8")
 
 
 def run(arguments: Sequence[str], model: str, along: LineKind, device: str = "auto") -> None:

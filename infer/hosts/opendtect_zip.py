@@ -20,7 +20,6 @@ from __future__ import annotations
 import importlib.resources
 import json
 import math
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from typing import Any
 from infer.amplitude import check_clip
 from infer.card import ModelCard
 from infer.errors import ModelError, OptionError, OutputError
-from infer.files import replacing
+from infer.files import check_folder, replacing
 from infer.models import find_model
 from infer.sessions import SLICE_SUFFIX, Model, onnxruntime
 
@@ -126,7 +125,6 @@ def _check_options(along: str, standardised: tuple[float, float] | None) -> None
 def _check_output(out: Path) -> None:
     if out.suffix.lower() != ".zip":
         raise OutputError(f"{out.name}: OpendTect knows a ZipModel by its suffix .zip.")
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise OutputError(f"{out} cannot be written: {out.parent} is not a folder that can be written to.")
+    check_folder(out)
     if out.is_dir():
         raise OutputError(f"{out} cannot be written: it is a folder.")
