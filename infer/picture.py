@@ -23,15 +23,8 @@ def draw(result: FaciesSection, path: Path, title: str, *, bare: bool = True) ->
 
     bare: False where the amplitudes are not known, and only facies are to be seen.
     """
-    section, clip = result.section, result.amplitude_clip
-    if bare:
-        figure = side_by_side(section, clip, result.facies, result.facies_colours)
-    else:
-        figure = Figure(figsize=(14, 6.5), layout="constrained")
-        axes = figure.subplots()
-        draw_section(axes, section, clip)
-        axes.set_ylabel("two-way time (ms)")
-        draw_facies(axes, section, result.facies, result.facies_colours)
+    clip = result.amplitude_clip
+    figure = section_and_facies(result.section, clip, result.facies, result.facies_colours, bare=bare)
     set_title(figure, _title(title, result.model, clip if bare else None))
     set_legend(figure, _labels(result.facies, result.facies_names), result.facies_colours)
     figure.savefig(path, dpi=110, format="png")
@@ -42,8 +35,7 @@ def draw_time_slice(result: TimeSlice, path: Path, title: str, *, bare: bool = T
 
     bare: False where the amplitudes are not known, and only facies are to be seen.
     """
-    figure = Figure(figsize=(14, 7), layout="constrained")
-    panels = figure.subplots(1, 2 if bare else 1, sharex=True, sharey=True, squeeze=False)[0]
+    figure, panels = _panels(7, bare=bare)
     extent = (*_ends(result.crossline.astype(float)), *_ends(result.inline.astype(float)))
     clip = result.amplitude_clip
     for axes in panels:
@@ -57,15 +49,22 @@ def draw_time_slice(result: TimeSlice, path: Path, title: str, *, bare: bool = T
     figure.savefig(path, dpi=110, format="png")
 
 
-def side_by_side(section: Section, amplitude_clip: float, facies: NDArray[np.int8], colours: tuple[str, ...]) -> Figure:
-    """The bare section, and beside it the section under its facies `[trace, sample]`."""
-    figure = Figure(figsize=(14, 6.5), layout="constrained")
-    bare, interpreted = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes in (bare, interpreted):
+def section_and_facies(
+    section: Section, amplitude_clip: float, facies: NDArray[np.int8], colours: tuple[str, ...], *, bare: bool = True
+) -> Figure:
+    """The bare section, unless it is not to be there, and beside it the section under its facies `[trace, sample]`."""
+    figure, panels = _panels(6.5, bare=bare)
+    for axes in panels:
         draw_section(axes, section, amplitude_clip)
-    bare.set_ylabel("two-way time (ms)")
-    draw_facies(interpreted, section, facies, colours)
+    panels[0].set_ylabel("two-way time (ms)")
+    draw_facies(panels[-1], section, facies, colours)
     return figure
+
+
+def _panels(height: float, *, bare: bool) -> tuple[Figure, list[Axes]]:
+    """A figure so many inches high, with the panel of the facies last; before it one without them, if wanted."""
+    figure = Figure(figsize=(14, height), layout="constrained")
+    return figure, list(figure.subplots(1, 2 if bare else 1, sharex=True, sharey=True, squeeze=False)[0])
 
 
 def set_title(figure: Figure, title: str) -> None:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from infer.errors import OutputError
 from infer.facies import FACIES_COLOURS
 from infer.files import writing
-from infer.picture import percent, set_legend, set_title, side_by_side
+from infer.picture import percent, section_and_facies, set_legend, set_title
 from infer.section import NO_DATA, Section
 from infer.writers import check_outputs
 from trainer.picks import PlacedPicks
@@ -27,7 +27,7 @@ def draw_picks(path: Path, section: Section, placed: PlacedPicks, amplitude_clip
 
     Raises OutputError: the disk does not take it.
     """
-    figure = side_by_side(section, amplitude_clip, placed.on(section), FACIES_COLOURS)
+    figure = section_and_facies(section, amplitude_clip, placed.on(section), FACIES_COLOURS)
     _mark_lone(figure.axes[1], section, placed)
     set_title(figure, f"{title}: {placed.facies.size:,} picks on {placed.kind} {placed.number}")
     set_legend(figure, _labels(placed), FACIES_COLOURS)
