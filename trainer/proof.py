@@ -15,7 +15,7 @@ from infer.amplitude import scale_amplitude
 from infer.card import ModelCard
 from infer.patches import cut_patches
 from infer.section import Section
-from infer.sessions import EXACT_INTEGERS
+from infer.sessions import session_options
 from trainer.dataset import LabelledSection
 from trainer.graph import ExportError
 from trainer.precision import CALIBRATION_PATCHES
@@ -135,9 +135,7 @@ def prove(path: Path, model: keras.Model, evidence: Evidence, precision: str) ->
     Raises ExportError: in fp32, probabilities further away than `TOLERANCE`, or another facies anywhere; in reduced
     precision, another facies on more patches than `ALLOWED_OTHER` allows, over the line or on test picks.
     """
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(*EXACT_INTEGERS)
-    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), session_options(), providers=["CPUExecutionProvider"])
     line = _measure(session, model, evidence.line)
     if precision == "fp32":
         _check_same(line)

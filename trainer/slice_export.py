@@ -17,7 +17,7 @@ from infer.files import writing
 from infer.models import slice_path
 from infer.patch_engine import classify_samples
 from infer.section import Section
-from infer.sessions import EXACT_INTEGERS, SLICE_SUFFIX, Model
+from infer.sessions import SLICE_SUFFIX, Model, session_options
 from infer.survey import open_survey
 from trainer.slicegraph import SliceError, SliceGraph, check_worth, slice_graph
 
@@ -110,8 +110,7 @@ def _compare(slice_model: Path, patch_model: Path, card: ModelCard, section: Sec
     scaled = scale_amplitude(section.amplitude, float(clip))
     traces, samples = (np.arange(size) for size in section.shape)
     expected = classify_samples(scaled, traces, samples, Model(patch_model, "cpu"))
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(*EXACT_INTEGERS)
+    options = session_options()
     options.log_severity_level = 3  # it warns of inputs that need not be given
     session = onnxruntime.InferenceSession(slice_model.read_bytes(), options, providers=["CPUExecutionProvider"])
     inputs = {"section": section.amplitude, "amplitude_clip": np.array(clip)}

@@ -200,15 +200,12 @@ class Writer:
     def weights(self, weights: Weights) -> Map:
         """The weights as they are written: integers for one node alone, since onnxruntime cannot share them.
 
-        Where its session makes int8 uint8 (`infer.sessions.EXACT_INTEGERS`), it refuses what two nodes have in common.
+        Where its session makes int8 uint8 (`infer.sessions.session_options`), it refuses what two nodes have in common.
         """
         if weights.integers is None or weights.scale is None or weights.zero_point is None:
             return weights.values
-        own = [
-            self._initializer(f"constant_{len(self._initializers)}", values)
-            for values in (weights.integers, weights.zero_point)
-        ]
-        return self.node("DequantizeLinear", [own[0], weights.scale, own[1]], axis=0)
+        whole, zero_point = self._initializer(weights.integers), self._initializer(weights.zero_point)
+        return self.node("DequantizeLinear", [whole, weights.scale, zero_point], axis=0)
 
     def _spread(self, constant: Array, like: str) -> str:
         """A map of the constant, as large as another."""
@@ -239,11 +236,12 @@ class Writer:
         small = values.size <= 4096
         key = (values.dtype.str, values.shape, values.tobytes()) if small else (id(values),)
         if key not in self._names:
-            self._names[key] = self._initializer(f"constant_{len(self._initializers)}", values)
+            self._names[key] = self._initializer(values)
             self._kept.append(values)  # lest another array gets its id
         return self._names[key]
 
-    def _initializer(self, name: str, values: Array) -> str:
+    def _initializer(self, values: Array, name: str = "") -> str:
+        name = name or f"constant_{len(self._initializers)}"
         self._initializers[name] = numpy_helper.from_array(np.asarray(values, order="C"), name)
         return name
 
@@ -251,8 +249,8 @@ class Writer:
         """Scaled amplitude as `infer.amplitude` has it, and zeros around it."""
         before = card.patch_size // 2
         after = card.patch_size - 1 - before
-        clip = self._initializer("amplitude_clip", np.array(card.amplitude_clip or 1.0, np.float32))
-        padding = self._initializer("padding", integers(before, before, after, after))
+        clip = self._initializer(np.array(card.amplitude_clip or 1.0, np.float32), "amplitude_clip")
+        padding = self._initializer(integers(before, before, after, after), "padding")
         undefined, minus_one, zero, one = (np.array(value, np.float32) for value in (UNDEFINED, -1, 0, 1))
         is_amplitude = self.node("Less", [self.node("Abs", ["section"]), undefined])  # false for NaN
         scaled = self.node("Div", [self.node("Where", [is_amplitude, "section", zero]), clip])
