@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infer.amplitude import check_clip, scale_amplitude
-from infer.errors import Cancelled, ModelError, OptionError
+from infer.errors import ModelError, OptionError
 from infer.section import NO_DATA, FaciesSection, Section
 from infer.sessions import Engine, Model
 from infer.slice_engine import classify_in_tiles
-from infer.workers import Progress
+from infer.workers import Progress, check_cancelled
 
 
 def classify(
@@ -40,8 +40,6 @@ def classify(
     or tile failed, for want of memory usually. ModelError: the model gives no numbers.
     """
     check_options(stride, batch_size, amplitude_clip)
-    if cancel is not None and cancel.is_set():  # a line without a live trace has no work that would ask
-        raise Cancelled("Stopped as asked; nothing was written.")
     traces, samples = _every(stride, section.live), _every(stride, np.ones(section.shape[1], np.bool_))
     engine = model.engine(stride)
     coarse = probabilities_at(
@@ -81,6 +79,7 @@ def probabilities_at(
 
     All of the section is their context. Otherwise as `classify`, and raises what it raises.
     """
+    check_cancelled(cancel)  # where no trace is live, nothing after this asks
     scaled = scale_amplitude(section.amplitude, amplitude_clip)
     if engine == "slice":
         found = classify_in_tiles(scaled, traces, samples, model, progress, cancel)

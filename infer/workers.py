@@ -61,5 +61,10 @@ def work_through(
         except BaseException:
             failed.set()
             raise
-    if stop.is_set():
+    check_cancelled(stop)
+
+
+def check_cancelled(cancel: threading.Event | None) -> None:
+    """Raise Cancelled if it was set."""
+    if cancel is not None and cancel.is_set():
         raise Cancelled("Stopped as asked; nothing was written.")
