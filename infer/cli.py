@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from contextlib import AbstractContextManager
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -55,6 +54,8 @@ app = typer.Typer(
 
 def _say_version(wanted: bool) -> None:
     if wanted:
+        from importlib import metadata
+
         print(metadata.version("facies-edge"))
         raise typer.Exit
 
