@@ -31,7 +31,7 @@ def work_with_dask(run: CubeRun, address: str, report: Report | None = None) -> 
     worker sees another survey, model or output. Otherwise what `CubeRun.work` raises.
     """
     try:
-        check_address(address)
+        _check_address(address)
         client = Client(address, timeout=TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise DeviceError(f"There is no dask scheduler at {address}: {error}.") from error
@@ -59,7 +59,7 @@ def work_with_dask(run: CubeRun, address: str, report: Report | None = None) -> 
     run.finish()
 
 
-def check_address(address: str) -> None:
+def _check_address(address: str) -> None:
     """Raise ValueError where an address is none: a Client that was never connected takes long to be closed."""
     scheme, place = parse_address(address)
     get_backend(scheme)
