@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -43,15 +44,19 @@ def find_model(model: str | Path) -> Path:
     """
     path = Path(model)
     if path.suffix == ".onnx":
-        if not path.is_file():
+        if not _is_file(path):
             raise ModelNotFoundError(f"There is no model at {path}.")
         return path
     for folder in model_folders():
         for file in (folder / f"{model}.onnx", folder / f"{model}{SLICE_SUFFIX}"):
-            if file.is_file():
+            if _is_file(file):
                 return file
     names = ", ".join(dict.fromkeys(name_of(found.path) for found in list_models())) or "none"
     raise ModelNotFoundError(f"There is no model named '{model}'. Models found: {names}. See `infer models`.")
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises OSError for a name that is too long
 
 
 def list_models() -> Iterator[Found]:

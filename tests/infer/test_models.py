@@ -59,3 +59,6 @@ def test_no_model_of_that_name(tmp_path):
     with pytest.raises(ModelNotFoundError) as error:
         find_model(tmp_path / "none.onnx")
     assert str(error.value) == f"There is no model at {tmp_path / 'none.onnx'}."
+    for name in ("x" * 300, "x" * 300 + ".onnx"):  # longer than a file system takes
+        with pytest.raises(ModelNotFoundError, match=r"^There is no model (named 'x{300}'\.|at x{300}\.onnx)"):
+            find_model(name)
