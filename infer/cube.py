@@ -6,7 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,10 +69,7 @@ class CubeRun:
         journal = request.out.with_name(f"{request.out.name}.journal")
         if restart and journal.exists():
             with _sentences(request.out):
-                for path in self.files.values():  # by either name: the other run may have had the other
-                    for visible in (False, True):
-                        _delete(partial_of(path, visible=visible))
-                journal.unlink()
+                self._forget(journal)
         self.journal = Journal(journal, self.plan.describe())
         self.store = open_store(self.plan, self.partials)
         named = {name for name, path in self.files.items() if path.exists()}
@@ -97,6 +94,23 @@ class CubeRun:
         self.store.create(filled=self.plan.request.keep_partial)
         self.journal.start()
 
+    def _forget(self, journal: Path) -> None:
+        for path in self.files.values():  # by either name: an earlier run may have had the other
+            for visible in (False, True):
+                _delete(partial_of(path, visible=visible))
+        journal.unlink(missing_ok=True)
+
+    @contextmanager
+    def forgotten_unless_begun(self) -> Iterator[None]:
+        """Where this fails and no block is done, leave nothing behind: another run may have the name."""
+        try:
+            yield
+        except BaseException:
+            if not self.journal.done:
+                with suppress(OSError):
+                    self._forget(self.journal.path)
+            raise
+
     @property
     def remaining(self) -> list[Block]:
         """The blocks that are not done, in their order."""
@@ -117,6 +131,11 @@ class CubeRun:
         Raises Cancelled; OutputError: the disk does not take it. In both cases what is done is kept. Otherwise as
         `classify`.
         """
+        with self.forgotten_unless_begun():
+            self._work(report, cancel)
+        self.finish()
+
+    def _work(self, report: Report | None, cancel: threading.Event | None) -> None:
         remaining = self.remaining
         done = Advance(self.plan.lines - sum(map(self.lines_of, remaining)), self.plan.lines, 0)
         with _sentences(self.plan.request.out), ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
@@ -133,7 +152,6 @@ class CubeRun:
                 behind = [writing.submit(self.keep, block, values)]
             for written in behind:
                 written.result()
-        self.finish()
 
     def _telling(self, report: Report | None, before: Advance, block: Block) -> Progress:
         lines = self.lines_of(block)

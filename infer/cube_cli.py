@@ -115,7 +115,7 @@ def cube(
     )
     run = CubeRun(request, restart=restart)
     say = silence if quiet else print
-    warn(*run.plan.survey.warnings)
+    warn(*run.plan.survey.warnings, *request.region.left_out(run.plan.survey))
     loaded = run.plan.model
     for what, reason in (("On the CPU", loaded.device_reason), ("By patches", loaded.no_slice_reason)):
         if reason:

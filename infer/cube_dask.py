@@ -30,14 +30,9 @@ def work_with_dask(run: CubeRun, address: str, report: Report | None = None) -> 
     Raises DeviceError: no scheduler there, no workers, or a block that every worker was lost with. OutputError: a
     worker sees another survey, model or output. Otherwise what `CubeRun.work` raises.
     """
-    try:
-        _check_address(address)
-        client = Client(address, timeout=TIMEOUT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise DeviceError(f"There is no dask scheduler at {address}: {error}.") from error
+    with run.forgotten_unless_begun():
+        client = _client(address)
     with client:
-        if not client.scheduler_info()["workers"]:
-            raise DeviceError(f"The dask scheduler at {address} has no workers. Start some: `dask worker {address}`.")
         remaining = run.remaining
         spec = run.plan.request, dict(run.partials), run.plan.describe()
         futures = client.map(_do_block, [block.number for block in remaining], spec=spec, pure=False)
@@ -57,6 +52,19 @@ def work_with_dask(run: CubeRun, address: str, report: Report | None = None) -> 
         finally:
             client.cancel(futures)
     run.finish()
+
+
+def _client(address: str) -> Client:
+    """A client of the scheduler there. Raises DeviceError: there is none, or it has no workers."""
+    try:
+        _check_address(address)
+        client = Client(address, timeout=TIMEOUT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise DeviceError(f"There is no dask scheduler at {address}: {error}.") from error
+    if not client.scheduler_info()["workers"]:
+        client.close()
+        raise DeviceError(f"The dask scheduler at {address} has no workers. Start some: `dask worker {address}`.")
+    return client
 
 
 def _check_address(address: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,6 +61,20 @@ class Region:
         inlines = _lines("inlines", self.inlines, survey.inlines, survey)
         crosslines = _lines("crosslines", self.crosslines, survey.crosslines, survey)
         return Box(inlines, crosslines, _samples(self.twt, survey))
+
+    def left_out(self, survey: Survey) -> Iterator[str]:
+        """A sentence on every range that reaches beyond what the survey has."""
+        twt_ms = [float(end) for end in survey.twt_ms[[0, -1]]]
+        for name, wanted, has in (
+            ("inlines", self.inlines, survey.inlines),
+            ("crosslines", self.crosslines, survey.crosslines),
+            ("twt", self.twt, None),
+        ):
+            first, last = (has.first, has.last) if has else twt_ms
+            if wanted and wanted[0] != wanted[1] and not first <= wanted[0] <= wanted[1] <= last:
+                asked = f"{name}={wanted[0]:.15g}:{wanted[1]:.15g}"
+                there = has or f"{_asked((first, last))} ms"
+                yield f"Of {asked} the survey has only those {there}; the rest is left out."
 
 
 class Box(NamedTuple):

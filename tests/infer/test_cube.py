@@ -141,6 +141,22 @@ def test_a_region_is_that_part_of_the_whole(request_for):
     np.testing.assert_array_equal(open_survey(request.out).twt_ms, np.arange(24, 64, 4))
 
 
+def test_what_a_region_asks_for_beyond_the_survey_is_said(request_for):
+    request = request_for("part.sgy", region=Region.parse("inlines=120:200,crosslines=200:310,twt=-40:40"))
+    command = ["cube", str(request.cube), str(request.out), "--model", str(request.model), "--device", "cpu"]
+    done = CliRunner().invoke(app, [*command, "--region", "inlines=120:200,crosslines=200:310,twt=-40:40"])
+    assert done.exit_code == 0, done.output
+    for sentence in (
+        "Of inlines=120:200 the survey has only those from 100 to 128 in steps of 2; the rest is left out.",
+        "Of crosslines=200:310 the survey has only those from 300 to 320; the rest is left out.",
+        "Of twt=-40:40 the survey has only those from 4 to 104 ms; the rest is left out.",
+    ):
+        assert sentence in done.stderr
+    assert open_survey(request.out).inlines.numbers().tolist() == [120, 122, 124, 126, 128]
+    within = Region.parse("inlines=100:128,crosslines=310,twt=4:104")
+    assert list(within.left_out(open_survey(request.cube))) == []
+
+
 def test_a_region_of_one_sample_is_computed_by_patches(request_for):
     request = request_for("slice.sgy", region=Region.parse("twt=47"))
     run = CubeRun(request)
@@ -304,6 +320,19 @@ def test_a_torn_journal_costs_its_last_block(interrupted):
     journal.write_bytes(b"no journal\n")
     with pytest.raises(OutputError, match="cannot be read as the journal of a run"):
         CubeRun(interrupted)
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_partial": True}])
+def test_a_run_that_ends_before_its_first_block_leaves_nothing(request_for, options):
+    request, cancel = request_for("facies.sgy", **options), threading.Event()
+    cancel.set()
+    before = set(request.out.parent.iterdir())
+    run = CubeRun(request)
+    assert set(request.out.parent.iterdir()) != before
+    with pytest.raises(Cancelled):
+        run.work(None, cancel)
+    assert set(request.out.parent.iterdir()) == before
+    CubeRun(replace(request, along="crossline"))  # another run may have the name, without `restart`
 
 
 def test_a_cancel_keeps_what_is_done(request_for):
@@ -510,6 +539,7 @@ def test_no_scheduler_is_a_sentence(request_for, monkeypatch):
     for address, reason in {"nonsense": "missing port number", "ftp://a:3": "unknown address scheme"}.items():
         with pytest.raises(DeviceError, match=rf"^There is no dask scheduler at {address}: {reason}"):
             work_with_dask(CubeRun(request_for("facies.sgy")), address)
+    assert not list(request_for("facies.sgy").out.parent.glob("*facies*"))
 
 
 @pytest.mark.parametrize("suffix", [".sgy", ".zarr"])
