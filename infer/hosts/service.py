@@ -9,7 +9,7 @@ import importlib.metadata
 import ipaddress
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -300,18 +300,19 @@ async def _refuse_get(_request: Request, error: Exception) -> Response:
 
 
 async def _no_such_thing(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
+    status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
     here = "/v2, /v2/health/live, /v2/health/ready and, of a model, /v2/models/NAME, …/ready and …/infer (POST)"
-    return _error(f"{request.method} {request.url.path[:60]} is nothing that is here: there is {here}.", status)
+    sentence = f"{request.method} {request.url.path[:60]} is nothing that is here: there is {here}."
+    return _error(sentence, status, headers)
 
 
 async def _own_fault(_request: Request, _fault: Exception) -> Response:
     return _error("The service has a fault, which its own screen shows.", 500)
 
 
-def _error(sentence: str, status: int) -> Response:
-    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(status, {})
-    return _json({"error": sentence}, status, headers)
+def _error(sentence: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    own = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(status, {})
+    return _json({"error": sentence}, status, {**own, **(headers or {})})
 
 
 def _json(message: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -475,7 +475,8 @@ def test_what_is_not_there(port):
         "…/ready and …/infer (POST)."
     )
     assert get(port, "/")[::2] == (404, {"error": f"GET / {here}"})
-    assert get(port, INFER)[::2] == (405, {"error": f"GET {INFER} {here}"})
+    status, headers, answer = get(port, INFER)
+    assert (status, headers["Allow"], answer) == (405, "POST", {"error": f"GET {INFER} {here}"})
     assert post(port, "/v2/repository/index")[::2] == (404, {"error": f"POST /v2/repository/index {here}"})
 
 
