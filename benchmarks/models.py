@@ -4,11 +4,12 @@ Slices take the whole line. Patches take as many of its traces, from the middle,
 whole line takes VGG16's patches a quarter of an hour. Each contender runs in a process of its own, in turn, several
 times over; the medians are printed.
 
-    python benchmarks/models.py SURVEY.sgy CROSSLINE MODEL...
+    python benchmarks/models.py SURVEY.sgy CROSSLINE MODEL... [--device cuda]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -18,18 +19,31 @@ import time
 import numpy as np
 from machine import describe_machine
 
+from infer.errors import InferError
+from infer.sessions import choose_device
+
 ROUNDS = 3
 SECONDS = 8.0
 
 
 def main() -> None:
-    survey, crossline, *models = sys.argv[1:]
-    print(describe_machine())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("survey")
+    parser.add_argument("crossline")
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    asked = parser.parse_args()
+    survey, crossline, models = asked.survey, asked.crossline, asked.models
+    try:
+        device, _ = choose_device(asked.device)
+    except InferError as error:
+        sys.exit(str(error))
+    print(f"{describe_machine()}; on {device}")
     contenders = [(model, engine) for model in models for engine in ("patch", "slice")]
     runs: dict[tuple[str, str], list[dict]] = {contender: [] for contender in contenders}
     for _ in range(ROUNDS):
         for model, engine in contenders:
-            command = [sys.executable, __file__, "--contender", survey, crossline, model, engine]
+            command = [sys.executable, __file__, "--contender", survey, crossline, model, engine, asked.device]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == 0:
                 runs[model, engine].append(json.loads(done.stdout.splitlines()[-1]))
@@ -53,13 +67,13 @@ def rate(results: list[dict]) -> float:
     return statistics.median(one["rate"] for one in results) if results else 0.0
 
 
-def contender(survey_file: str, crossline: str, name: str, engine: str) -> dict:
+def contender(survey_file: str, crossline: str, name: str, engine: str, device: str) -> dict:
     import resource
 
     from infer import load_model, open_survey
     from infer.classification import probabilities_at
 
-    model, survey = load_model(name, "cpu", engine), open_survey(survey_file)
+    model, survey = load_model(name, device, engine), open_survey(survey_file)
     section = survey.read_crossline(int(crossline))
     live, samples = np.flatnonzero(section.live), np.arange(section.shape[1])
 
