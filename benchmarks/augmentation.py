@@ -24,6 +24,7 @@ from trainer.augmentation import Augmentation
 from trainer.dataset import LabelledSection, PatchBatches, TrainingBatches
 from trainer.fit import Draw
 from trainer.networks import find_network
+from trainer.normalisation import restate
 from trainer.recipes import find_recipe
 from trainer.request import FitRequest, Prepared, prepare
 from trainer.scores import score
@@ -97,6 +98,7 @@ def trained_and_tested(
     optimizer = recipe.optimizer(asked.epochs * train.num_batches)
     model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
     model.fit(train, epochs=asked.epochs, verbose=0, callbacks=[Draw(train, seed)])
+    restate(model, train, recipe.restated)
     test = PatchBatches(labelled, prepared.split.test, size)
     return score(model.predict(test, verbose=0), test.facies).accuracy
 
