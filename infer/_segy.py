@@ -8,6 +8,7 @@ and opens little-endian files only when told.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -254,7 +255,7 @@ def unreadable(path: Path, error: OSError) -> SurveyError | SurveyNotFoundError:
     """The sentence for a file that the system does not give us."""
     if isinstance(error, FileNotFoundError):
         return SurveyNotFoundError(f"There is no file {path}.")
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises OSError for a name that is too long
         return SurveyError(f"{path} is a folder, not a SEG-Y file.")
     return SurveyError(f"{path} cannot be read: {error.strerror or error}.")
 

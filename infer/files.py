@@ -42,12 +42,24 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def check_folder(path: Path) -> None:
-    """Raise OutputError unless `path` is in a folder that can be written to."""
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    """Raise OutputError unless `path` is in a folder that can be written to, under a name that the system takes."""
+    try:
+        writable = path.parent.is_dir() and os.access(path.parent, os.W_OK)
+        if writable:
+            path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a name that is too long
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    if not writable:
         raise OutputError(f"{path} cannot be written: {path.parent} is not a folder that can be written to.")
 
 
 def check_not_survey(path: Path, survey: Path) -> None:
     """Raise OutputError where `path` leads to the survey's own file: names may differ in case, or be links."""
-    if path.exists() and survey.exists() and path.samefile(survey):
+    try:
+        same = path.samefile(survey)
+    except OSError:  # one of them is not there
+        return
+    if same:
         raise OutputError(f"{path} is the survey itself; choose another name for the facies.")

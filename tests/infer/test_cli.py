@@ -338,3 +338,16 @@ def test_the_runtime_never_imports_the_trainer():
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the words of POSIX systems")
+def test_names_longer_than_a_file_system_takes(infer, cube):
+    long = "x" * 300
+    for *command, name, verb in (
+        ("scan", f"{long}.sgy", "read"),
+        ("slice", cube, "--inline", "12", "--out", f"{long}.npz", "written"),
+        ("slice", cube, "--inline", "12", "--out", f"{long}/a.npz", "written"),
+        ("cube", cube, f"{long}.sgy", "written"),
+    ):
+        status, _, errors = infer(*command, name)
+        assert (status, errors.splitlines()) == (2, [f"{name} cannot be {verb}: File name too long."])
