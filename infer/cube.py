@@ -69,7 +69,10 @@ class CubeRun:
         journal = request.out.with_name(f"{request.out.name}.journal")
         if restart and journal.exists():
             with _sentences(request.out):
-                self._forget(journal)
+                for path in self.files.values():  # by either name: the other run may have had the other
+                    for visible in (False, True):
+                        _delete(partial_of(path, visible=visible))
+                journal.unlink()
         self.journal = Journal(journal, self.plan.describe())
         self.store = open_store(self.plan, self.partials)
         named = {name for name, path in self.files.items() if path.exists()}
@@ -94,12 +97,6 @@ class CubeRun:
         self.store.create(filled=self.plan.request.keep_partial)
         self.journal.start()
 
-    def _forget(self, journal: Path) -> None:
-        for path in self.files.values():  # by either name: an earlier run may have had the other
-            for visible in (False, True):
-                _delete(partial_of(path, visible=visible))
-        journal.unlink(missing_ok=True)
-
     @contextmanager
     def forgotten_unless_begun(self) -> Iterator[None]:
         """Where this fails and no block is done, leave nothing behind: another run may have the name."""
@@ -108,7 +105,9 @@ class CubeRun:
         except BaseException:
             if not self.journal.done:
                 with suppress(OSError):
-                    self._forget(self.journal.path)
+                    for path in self.partials.values():
+                        _delete(path)
+                    self.journal.remove()
             raise
 
     @property
@@ -131,14 +130,14 @@ class CubeRun:
         Raises Cancelled; OutputError: the disk does not take it. In both cases what is done is kept. Otherwise as
         `classify`.
         """
-        with self.forgotten_unless_begun():
-            self._work(report, cancel)
-        self.finish()
-
-    def _work(self, report: Report | None, cancel: threading.Event | None) -> None:
         remaining = self.remaining
         done = Advance(self.plan.lines - sum(map(self.lines_of, remaining)), self.plan.lines, 0)
-        with _sentences(self.plan.request.out), ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
+        with (
+            _sentences(self.plan.request.out),
+            self.forgotten_unless_begun(),
+            ThreadPoolExecutor(1) as reading,
+            ThreadPoolExecutor(1) as writing,
+        ):
             ahead = [reading.submit(read_block, self.plan, block) for block in remaining[:1]]
             behind: list[Future[None]] = []
             for at, block in enumerate(remaining):
@@ -152,6 +151,7 @@ class CubeRun:
                 behind = [writing.submit(self.keep, block, values)]
             for written in behind:
                 written.result()
+        self.finish()
 
     def _telling(self, report: Report | None, before: Advance, block: Block) -> Progress:
         lines = self.lines_of(block)
