@@ -14,7 +14,7 @@ from infer import _segy
 from infer.errors import OptionError, OutputError
 from infer.files import check_folder
 from infer.models import load_model
-from infer.region import Box, Region
+from infer.region import Box, Region, colon
 from infer.section import LineKind
 from infer.sessions import Engine, Model
 from infer.survey import Survey, open_survey
@@ -125,14 +125,15 @@ class Plan:
         card, request = self.model.card, self.request
         numbers = [self.survey.inlines.numbers(), self.survey.crosslines.numbers()]
         parts = self.box.inlines, self.box.crosslines
-        lines = [[int(of[part.start]), int(of[part.stop - 1])] for of, part in zip(numbers, parts, strict=True)]
-        twt_ms = self.survey.twt_ms[[self.box.samples.start, self.box.samples.stop - 1]].tolist()
+        lines = [(int(of[part.start]), int(of[part.stop - 1])) for of, part in zip(numbers, parts, strict=True)]
+        samples, times = self.box.samples, self.survey.twt_ms
+        twt_ms = float(times[samples.start]), float(times[samples.stop - 1])
         return {
             "source": f"{self.survey.path.name} ({_digest_of_survey(self.survey)})",
             "model": f"{card.name} ({hashlib.sha256(card.to_json().encode()).hexdigest()[:16]})",
             "engine": f"{self.engine} on {self.model.device.kind}",
             "direction": request.along,
-            "region": f"inlines={_range(lines[0])},crosslines={_range(lines[1])},twt={_range(twt_ms)}",
+            "region": f"inlines={colon(lines[0])},crosslines={colon(lines[1])},twt={colon(twt_ms)}",
             "amplitude_clip": self.clip,
             "output": [request.out.name, *self.quantities],
             "run": "with --keep-partial" if request.keep_partial else "without --keep-partial",
@@ -183,10 +184,6 @@ def outputs_of(out: Path, quantities: dict[str, Any]) -> dict[str, Path]:
 def partial_of(path: Path, *, visible: bool) -> Path:
     """Where a file is written to until it is whole."""
     return path.with_name(f"{path.stem}.partial{path.suffix}" if visible else f".{path.name}.partial")
-
-
-def _range(ends: list[Any]) -> str:
-    return f"{ends[0]:.15g}:{ends[1]:.15g}"
 
 
 def _digest_of_survey(survey: Survey) -> str:

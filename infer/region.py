@@ -64,17 +64,14 @@ class Region:
 
     def left_out(self, survey: Survey) -> Iterator[str]:
         """A sentence on every range that reaches beyond what the survey has."""
-        twt_ms = [float(end) for end in survey.twt_ms[[0, -1]]]
-        for name, wanted, has in (
-            ("inlines", self.inlines, survey.inlines),
-            ("crosslines", self.crosslines, survey.crosslines),
-            ("twt", self.twt, None),
-        ):
-            first, last = (has.first, has.last) if has else twt_ms
+        inlines, crosslines = survey.inlines, survey.crosslines
+        times = float(survey.twt_ms[0]), float(survey.twt_ms[-1])
+        ends = (inlines.first, inlines.last), (crosslines.first, crosslines.last), times
+        there = f"{inlines}", f"{crosslines}", f"{_asked(times)} ms"
+        ranges = self.inlines, self.crosslines, self.twt
+        for axis, wanted, (first, last), those in zip(AXES, ranges, ends, there, strict=True):
             if wanted and wanted[0] != wanted[1] and not first <= wanted[0] <= wanted[1] <= last:
-                asked = f"{name}={wanted[0]:.15g}:{wanted[1]:.15g}"
-                there = has or f"{_asked((first, last))} ms"
-                yield f"Of {asked} the survey has only those {there}; the rest is left out."
+                yield f"Of {axis}={colon(wanted)} the survey has only those {those}; the rest is left out."
 
 
 class Box(NamedTuple):
@@ -119,6 +116,11 @@ def _samples(wanted: tuple[float, float] | None, survey: Survey) -> range:
             f"{twt_ms[-1]:g} ms, one every {survey.sample_interval_ms:g} ms."
         )
     return range(int(low), int(high)) if wanted[0] != wanted[1] else range(int(low), int(low) + 1)
+
+
+def colon(ends: tuple[float, float]) -> str:
+    """`100:200`, as `Region.parse` takes it; of line numbers every digit."""
+    return f"{ends[0]:.15g}:{ends[1]:.15g}"
 
 
 def _asked(wanted: tuple[float, float]) -> str:

@@ -142,7 +142,7 @@ def test_a_region_is_that_part_of_the_whole(request_for):
 
 
 def test_what_a_region_asks_for_beyond_the_survey_is_said(request_for):
-    request = request_for("part.sgy", region=Region.parse("inlines=120:200,crosslines=200:310,twt=-40:40"))
+    request = request_for("part.sgy")
     command = ["cube", str(request.cube), str(request.out), "--model", str(request.model), "--device", "cpu"]
     done = CliRunner().invoke(app, [*command, "--region", "inlines=120:200,crosslines=200:310,twt=-40:40"])
     assert done.exit_code == 0, done.output
