@@ -19,7 +19,7 @@ import time
 import numpy as np
 from machine import describe_machine
 
-from infer.errors import InferError
+from infer.errors import InferError, ModelError, ModelNotFoundError
 from infer.sessions import choose_device
 
 ROUNDS = 3
@@ -44,9 +44,9 @@ def main() -> None:
     for _ in range(ROUNDS):
         for model, engine in contenders:
             command = [sys.executable, __file__, "--contender", survey, crossline, model, engine, asked.device]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode == 0:
-                runs[model, engine].append(json.loads(done.stdout.splitlines()[-1]))
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            if result := json.loads(done.stdout.splitlines()[-1]):
+                runs[model, engine].append(result)
     patches = {model: rate(runs[model, "patch"]) for model in models}
     slowest = min((model for model in models if patches[model]), key=lambda model: patches[model])
     print(f"{'model':<16}{'engine':<8}{'precision':<11}{'samples/s':>11}{'the line takes':>16}{'memory':>10}  against")
@@ -67,13 +67,18 @@ def rate(results: list[dict]) -> float:
     return statistics.median(one["rate"] for one in results) if results else 0.0
 
 
-def contender(survey_file: str, crossline: str, name: str, engine: str, device: str) -> dict:
+def contender(survey_file: str, crossline: str, name: str, engine: str, device: str) -> dict | None:
+    """What it does; None if the model has none of that engine."""
     import resource
 
     from infer import load_model, open_survey
     from infer.classification import probabilities_at
 
-    model, survey = load_model(name, device, engine), open_survey(survey_file)
+    try:
+        model = load_model(name, device, engine)
+    except (ModelError, ModelNotFoundError):
+        return None
+    survey = open_survey(survey_file)
     section = survey.read_crossline(int(crossline))
     live, samples = np.flatnonzero(section.live), np.arange(section.shape[1])
 
