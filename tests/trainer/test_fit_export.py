@@ -25,6 +25,7 @@ pytest.importorskip("matplotlib", exc_type=ImportError, reason="training draws i
 
 import keras
 import onnx
+import tensorflow as tf
 
 from infer.card import ModelCard, read_card, write_card
 from infer.errors import Cancelled, OptionError, OutputError, SurveyNotFoundError
@@ -321,6 +322,17 @@ def test_what_is_cheap_is_checked_without_tensorflow(tmp_path: Path, tiny_survey
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (2, f"{sentence}\n")
         assert done.stdout.splitlines()[-1:] == ["[]"]
+
+
+@pytest.mark.parametrize("name", NETWORK_NAMES)
+def test_no_network_computes_its_batchs_size(name):
+    """Such a computation tf2onnx nearly always folds into a constant; whether it does goes by addresses in memory."""
+    size = 64 if name != "vgg16-context" else 244
+    inference = fold_normalisation(find_network(name).build(size, 9, "random"))
+    graph = tf.function(inference).get_concrete_function(tf.TensorSpec((None, size, size), tf.float32)).graph
+    steps = {operation.type for operation in graph.get_operations()}
+    assert "Conv2D" in steps
+    assert "Shape" not in steps
 
 
 def test_a_name_with_folders_and_an_occupied_place_are_refused(run: Run, tmp_path: Path) -> None:
