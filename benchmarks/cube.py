@@ -4,7 +4,7 @@ A synthetic cube of F3's size (651 x 951 x 462 samples of 8 bits, 435 MB) is cla
 minutes, then interrupted as a user would (Ctrl-C). Single lines of the same cube are classified in a loop before and
 after it.
 
-    python benchmarks/cube.py [MINUTES] [MODEL]
+    python benchmarks/cube.py [MINUTES] [MODEL] [DEVICE]
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ LINES_IN_A_LOOP = 12
 def main() -> None:
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 3
     model = sys.argv[2] if len(sys.argv) > 2 else "waldeland"
-    print(describe_machine())
+    device = sys.argv[3] if len(sys.argv) > 3 else "cpu"
+    print(f"{describe_machine()}, {device}")
     with tempfile.TemporaryDirectory() as folder:
         cube = Path(folder) / "cube.sgy"
         write_cube(cube)
         print(f"{model} on {INLINES} x {CROSSLINES} x {SAMPLES} samples, {cube.stat().st_size / 1e6:,.0f} MB")
-        before = in_a_loop(cube, model)
-        rate, memory, lines, written = as_a_cube(cube, model, Path(folder) / "facies.sgy", minutes)
-        after = in_a_loop(cube, model)
+        before = in_a_loop(cube, model, device)
+        rate, memory, lines, written = as_a_cube(cube, model, device, Path(folder) / "facies.sgy", minutes)
+        after = in_a_loop(cube, model, device)
     loop = (before + after) / 2
     print(f"single lines in a loop   {before:>10,.0f} samples/s before, {after:,.0f} after")
     print(f"infer cube               {rate:>10,.0f} samples/s over {lines} lines: {rate / loop:.3f} of the loop")
@@ -73,11 +74,11 @@ def pair(number: int) -> np.ndarray:
     return np.array([number], ">i2").view(np.uint8)
 
 
-def in_a_loop(cube: Path, model: str) -> float:
+def in_a_loop(cube: Path, model: str, device: str) -> float:
     """Samples/s of single lines, read and classified one after the other, in a process of its own."""
     program = (
         "import json, sys, time, infer\n"
-        "survey, model = infer.open_survey(sys.argv[1]), infer.load_model(sys.argv[2], 'cpu')\n"
+        "survey, model = infer.open_survey(sys.argv[1]), infer.load_model(sys.argv[2], sys.argv[3])\n"
         "clip = survey.amplitude_clip\n"
         "infer.classify(survey.read_inline(100), model, clip)\n"
         "started = time.perf_counter()\n"
@@ -85,15 +86,17 @@ def in_a_loop(cube: Path, model: str) -> float:
         "    infer.classify(survey.read_inline(inline), model, clip)\n"
         "print(time.perf_counter() - started)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, cube, model], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, cube, model, device], check=True, capture_output=True, text=True
+    )
     return LINES_IN_A_LOOP * CROSSLINES * SAMPLES / float(done.stdout)
 
 
 def as_a_cube(
-    cube: Path, model: str, out: Path, minutes: float
+    cube: Path, model: str, device: str, out: Path, minutes: float
 ) -> tuple[float, tuple[float, float, float], int, float]:
     """Samples/s, memory early, late and at most (MB), lines done, bytes written a sample."""
-    words = ["cube", str(cube), str(out), "--model", model, "--device", "cpu"]
+    words = ["cube", str(cube), str(out), "--model", model, "--device", device]
     command = [sys.executable, "-c", "from infer.cli import main; main()", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     started, memory = None, []
@@ -109,7 +112,7 @@ def as_a_cube(
             break
     taken, blocks = time.perf_counter() - started[0], blocks - started[1]
     said = process.communicate()[1]
-    lines = int(re.search(r"Stopped after ([\d,]+) of", said)[1].replace(",", "")) if "Stopped" in said else INLINES
+    lines = int(re.search(r"Stopped\. ([\d,]+) of", said)[1].replace(",", "")) if "Stopped" in said else INLINES
     entry = json.loads(journal.read_text().splitlines()[0])
     per_block = entry["version"][1]
     rate = blocks * per_block * CROSSLINES * SAMPLES / taken
