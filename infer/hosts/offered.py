@@ -18,12 +18,14 @@ from infer.errors import OptionError
 from infer.hosts.open_inference import RequestError, Tensor
 from infer.models import find_model, load_model, slice_model_of
 from infer.section import Section
-from infer.sessions import CUDA_BATCH_BYTES, SLICE_SUFFIX, Engine, Model
+from infer.sessions import SLICE_SUFFIX, Engine, Model
 from infer.workers import work_through
 
 VERSION = "1"
 SLICE_NAME = "_slice"
 """What the name of a slice model ends with, after its patch model's."""
+REQUEST_BYTES = 16 * 1024 * 1024
+"""The most patches of one request."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -60,7 +62,7 @@ class Offered:
         """The most patches of one request; 0 for a slice model, which takes one section."""
         if self.engine == "slice":
             return 0
-        return max(1, CUDA_BATCH_BYTES // (4 * self.model.card.patch_size**2))
+        return max(1, REQUEST_BYTES // (4 * self.model.card.patch_size**2))
 
     def answer(self, inputs: Mapping[str, NDArray[Any]], cancel: threading.Event) -> dict[str, NDArray[Any]]:
         """Outputs for inputs, by name.

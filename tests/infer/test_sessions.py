@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime as ort
@@ -70,6 +71,34 @@ def test_a_device_beyond_those_there_are(gpu_build):
     assert str(error.value) == (
         "CUDA device 3 cannot be used: there is 1 CUDA device, numbered from 0. `infer doctor` shows what can run here."
     )
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "settings"),
+    [
+        ("fp32", "cuda", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
+        ("fp32", "cuda:1", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0", "device_id": "1"}),
+        ("fp16", "cuda", {"cudnn_conv_algo_search": "EXHAUSTIVE"}),
+        ("int8", "cuda", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "1"}),
+        ("bf16", "auto", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
+    ],
+)
+def test_cuda_is_set_by_the_models_precision(precision, device, settings, gpu_build, tmp_path, monkeypatch):
+    asked = []
+    start = ort.InferenceSession
+
+    def session(path, options, *, providers, enable_fallback):
+        asked.append(providers)
+        started = start(path, options, providers=["CPUExecutionProvider"])
+        started.get_providers = lambda: [providers[0][0], providers[1]]
+        return started
+
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    monkeypatch.setattr(sessions, "cuda_device_names", lambda: ("Tiny GPU", "Another"))
+    path = build_model(tmp_path / "model.onnx", 8)
+    write_card(path, replace(card_for(8), precision=precision))
+    assert Model(path, device).device.kind == "cuda"
+    assert asked == [[("CUDAExecutionProvider", settings), "CPUExecutionProvider"]]
 
 
 def test_an_onnxruntime_without_cuda_on_a_machine_with_a_gpu(gpu_build, monkeypatch):
