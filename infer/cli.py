@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -294,22 +295,35 @@ def main() -> None:
 
 
 def run(commands: typer.Typer) -> None:
-    """Run a command; a sentence and exit status 2 where something is wrong with what it was given, 130 for Ctrl-C."""
+    """Run a command; a sentence and exit status 2 where something is wrong with what it was given, 130 for Ctrl-C.
+
+    A request to end (SIGTERM, as a cluster's scheduler sends it) is heeded as Ctrl-C is, with exit status 143.
+    """
     for stream in (sys.stdout, sys.stderr):  # a console without some letter shows a ? and goes on
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    stopped = 130
+
+    def end(number: int, _: object) -> None:
+        nonlocal stopped
+        stopped = 128 + number
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         commands()
     except Cancelled as stop:
-        _give_up(str(stop), 130)
+        _give_up(str(stop), stopped)
     except InferError as error:
         _give_up(str(error), 2)
     except KeyboardInterrupt:
-        _give_up(_STOPPED, 130)
-    except SystemExit as end:
-        if end.code == 130:  # typer turns Ctrl-C into this, without a word
-            _give_up(_STOPPED, 130)
+        _give_up(_STOPPED, stopped)
+    except SystemExit as ended:
+        if ended.code == 130:  # typer turns Ctrl-C into this, without a word
+            _give_up(_STOPPED, stopped)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def one_line(inline: int | None, crossline: int | None) -> tuple[LineKind, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -216,16 +217,35 @@ def test_a_line_that_is_not_there(infer, cube, tiny_model):
     assert errors == f"cube.sgy has no crossline 5000: its crosslines run from 3 to 8. See `infer scan {cube}`.\n"
 
 
-def test_ctrl_c_is_a_sentence_too(infer, cube, tiny_model, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_end_is_a_sentence_too(number, infer, cube, tiny_model, monkeypatch):
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
     def interrupted(*_, **__):
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr("infer.patch_engine.classify_samples", interrupted)
     assert infer("slice", cube, "--inline", 12, "--model", tiny_model(8), "--device", "cpu") == (
-        130,
+        128 + number,
         "",
         "Stopped; nothing half-written is left.\n",
     )
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_a_cube_that_is_ended_before_its_first_block_leaves_nothing(infer, cube, tiny_model, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("infer.cube.compute_block", interrupted)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert infer("cube", cube, out / "facies.sgy", "--model", tiny_model(8), "--device", "cpu") == (
+        143,
+        "",
+        "Stopped. 0 of 5 lines are done and kept; the same command goes on.\n",
+    )
+    assert not any(out.iterdir())
 
 
 def test_scan_as_json(infer, cube):
