@@ -78,7 +78,7 @@ class ScanReport:
     amplitudes: Amplitudes
     amplitude_clip: float
     warnings: tuple[str, ...]
-    next_command: str
+    next_command: str  # empty where there is nothing to classify
 
     @property
     def last_twt_ms(self) -> float:
@@ -154,7 +154,7 @@ def describe(report: ScanReport) -> str:
         ("coordinates", _where(report.coordinates)),
         ("amplitudes", _amplitudes(report)),
         *(("odd", warning) for warning in report.warnings),
-        ("next", report.next_command),
+        *([("next", report.next_command)] if report.next_command else []),
     ]
     return "\n".join([f"{report.path}: {report.description}", *(f"  {name:<12} {text}" for name, text in rows)])
 
@@ -364,6 +364,8 @@ def _fit_lines(survey: Survey, source: str, unit: str, x: NDArray[np.float64], y
 
 def _next_command(survey: Survey, live: NDArray[np.bool_]) -> str:
     """`infer slice` for the line with the most live traces, near the middle; a crossline if it is long enough."""
+    if not live.any():
+        return ""
     (n_crossline, crossline), (n_inline, inline) = (_fullest(survey, kind, live) for kind in ("crossline", "inline"))
     line = f"--crossline {crossline}" if min(n_crossline, 100) >= min(n_inline, 100) else f"--inline {inline}"
     return survey.command("slice", line)
@@ -374,8 +376,7 @@ def _fullest(survey: Survey, kind: LineKind, live: NDArray[np.bool_]) -> tuple[i
     lines, along, across = survey.inlines, survey.inline_of_trace, survey.crossline_of_trace
     if kind == "crossline":
         lines, along, across = survey.crosslines, across, along
-    there = live if live.any() else slice(None)
-    numbers, counts = np.unique(np.unique(places(along[there], across[there])) >> 32, return_counts=True)
+    numbers, counts = np.unique(np.unique(places(along[live], across[live])) >> 32, return_counts=True)
     fullest = numbers[counts == counts.max()]
     middle = (lines.first + lines.last) / 2
     return int(counts.max()), int(fullest[np.argmin(np.abs(fullest - middle))])

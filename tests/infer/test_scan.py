@@ -157,7 +157,10 @@ def test_oddities(build_segy):
         "Trace headers give 99 samples per trace; there are 50.",
     )
     path = build_segy(PLACES, np.zeros((12, 50)))
-    assert scan(open_survey(path)).warnings == ("All traces are dead: there is nothing to classify.",)
+    report = scan(open_survey(path))
+    assert report.warnings == ("All traces are dead: there is nothing to classify.",)
+    assert describe(report).splitlines()[-1] == "  odd          All traces are dead: there is nothing to classify."
+    assert report.to_dict()["next_command"] == ""
 
 
 def test_a_very_large_file_is_estimated_and_says_so(build_segy, monkeypatch):
