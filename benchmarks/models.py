@@ -101,6 +101,7 @@ def contender(survey_file: str, crossline: str, name: str, engine: str, device: 
         count = int(np.clip(SECONDS / max(one, 1e-3), 1, live.size))
         traces = live[(live.size - count) // 2 :][:count]
     taken = seconds(traces)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     few = live[live.size // 2 :][: COMPARED[engine]]
     differs = ""
     if model.device.kind != "cpu":
@@ -119,7 +120,7 @@ def contender(survey_file: str, crossline: str, name: str, engine: str, device: 
         "line": live.size * samples.size,
         "first_s": first,
         "precision": model.card.precision,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_mb,
     }
 
 
