@@ -78,7 +78,7 @@ def test_a_device_beyond_those_there_are(gpu_build):
     [
         ("fp32", "cuda", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
         ("fp32", "cuda:1", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0", "device_id": "1"}),
-        ("fp16", "cuda", {"cudnn_conv_algo_search": "EXHAUSTIVE"}),
+        ("fp16", "cuda", {"cudnn_conv_algo_search": "EXHAUSTIVE", "prefer_nhwc": "1"}),
         ("int8", "cuda", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "1"}),
         ("bf16", "auto", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
     ],
@@ -89,6 +89,7 @@ def test_cuda_is_set_by_the_models_precision(precision, device, settings, gpu_bu
 
     def session(path, options, *, providers, enable_fallback):
         asked.append(providers)
+        assert options.get_session_config_entry("session.disable_quant_qdq") == "1"
         started = start(path, options, providers=["CPUExecutionProvider"])
         started.get_providers = lambda: [providers[0][0], providers[1]]
         return started
