@@ -31,8 +31,9 @@ took the Waldeland CNN 1.3 times as long, ResNet50 1.5 times, VGG16 as long."""
 CPU_TILE, CUDA_TILE = 128, 256
 """The most traces, and the most samples, of one tile of the slice engine. Smaller ones compute more surroundings twice:
 32 x 64 took 1.4 times as long for an F3 crossline with the Waldeland CNN. Larger ones only take more memory: in 2
-threads 220 MB with 128, 370 MB with 64 traces of all samples, 770 MB with 217 of them, at the same speed. A tile may be
-two patches wide too, so that its surroundings make it two or three times as large, and no more."""
+threads 220 MB with 128, 370 MB with 64 traces of all samples, 770 MB with 217 of them, at the same speed. On an H200
+128 and 1,024 both took 1.4 times as long as 256. A tile may be two patches wide too: with its surroundings it is two or
+three times as large then, and no more."""
 PATCHES_FROM_STRIDE = 4
 """From this stride on patches are quicker: k² times fewer, while a slice model computes all samples at any stride. F3
 crossline 500 with the Waldeland CNN took 4.4 s of CPU time in the slice model, and by patches 5.7 s with a stride of 3,
@@ -384,9 +385,7 @@ def _start(path: Path, device: Device, threads: int, precision: str) -> Any:
         # Weights become floats once; else, in int8, onnxruntime does that in every run, for biases on the CPU.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         settings = dict(_CUDA_SETTINGS.get(precision, _CUDA_SETTINGS["fp32"]))
-        if (
-            device.index
-        ):  # the first is the default; for any that is named onnxruntime 1.26 and newer warn on the screen
+        if device.index:  # 0 is the default; where it is named, onnxruntime since 1.26 warns on the screen
             settings["device_id"] = str(device.index)
         providers = [(_CUDA, settings), _CPU]
     try:
