@@ -18,7 +18,7 @@ from infer.classification import probabilities_at
 from infer.cube_plan import CONFIDENCE, FACIES, PROBABILITY, Block, CubeRequest, Plan, outputs_of, partial_of
 from infer.errors import DependencyError, InferError, OutputError
 from infer.files import check_not_survey
-from infer.journal import Journal
+from infer.journal import Journal, held
 from infer.section import NO_DATA, LineKind, Section
 from infer.workers import Progress
 
@@ -59,14 +59,17 @@ class CubeRun:
 
         restart: forget what is there of it.
 
-        Raises OutputError: OUT is the survey, is there already or cannot be written, the disk is too small, or what is
-        there of an interrupted run is another run's. Otherwise what `Plan` raises.
+        Raises OutputError: OUT is the survey, is there already or cannot be written, the disk is too small, another
+        run is at work on it, or what is there of an interrupted run is another run's. Otherwise what `Plan` raises.
         """
         check_not_survey(request.out, request.cube)
         self.plan = Plan(request)
         self.files = outputs_of(request.out, self.plan.quantities)
         self.partials = {name: partial_of(path, visible=request.keep_partial) for name, path in self.files.items()}
         journal = request.out.with_name(f"{request.out.name}.journal")
+        if journal.exists():
+            with _sentences(request.out), held(journal):
+                pass
         if restart and journal.exists():
             with _sentences(request.out):
                 for path in self.files.values():  # by either name: the other run may have had the other
@@ -127,13 +130,14 @@ class CubeRun:
 
         report: called several times a second, in this thread. cancel: set it to stop within a tile.
 
-        Raises Cancelled; OutputError: the disk does not take it. In both cases what is done is kept. Otherwise as
-        `classify`.
+        Raises Cancelled; OutputError: the disk does not take it, or another run is at work on it. What is done is kept.
+        Otherwise as `classify`.
         """
         remaining = self.remaining
         done = Advance(self.plan.lines - sum(map(self.lines_of, remaining)), self.plan.lines, 0)
         with (
             _sentences(self.plan.request.out),
+            self.journal.held(),
             self.forgotten_unless_begun(),
             ThreadPoolExecutor(1) as reading,
             ThreadPoolExecutor(1) as writing,
@@ -190,7 +194,7 @@ def open_store(plan: Plan, partials: Mapping[str, Path]) -> Store:
         from infer.cube_zarr import ZarrStore
     except ImportError as error:
         raise DependencyError(
-            'A .zarr needs zarr: `pip install "facies-edge[zarr]"`, or choose an output in .sgy.'
+            'A .zarr needs zarr, and that Python 3.11: `pip install "facies-edge[zarr]"`, or choose an output in .sgy.'
         ) from error
     return ZarrStore(plan, partials[FACIES])
 

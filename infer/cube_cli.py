@@ -43,7 +43,7 @@ AlongName = Annotated[
     ),
 ]
 RegionText = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--region",
         metavar="inlines=A:B,crosslines=A:B,twt=A:B",
@@ -74,7 +74,7 @@ def cube(
     out: Out,
     model: ModelName = "waldeland",
     along: AlongName = "inline",
-    region: RegionText = "",
+    region: RegionText = None,
     confidence: Confidence = False,
     probability: Probability = None,
     device: DeviceName = "auto",
@@ -102,7 +102,7 @@ def cube(
         out=out.absolute() if dask else out,
         model=model,
         along=along,
-        region=Region.parse(region),
+        region=Region() if region is None else Region.parse(region),
         confidence=confidence,
         probabilities=tuple(probability or ()),
         clip=clip,
@@ -115,7 +115,7 @@ def cube(
     )
     run = CubeRun(request, restart=restart)
     say = silence if quiet else print
-    warn(*run.plan.survey.warnings, *request.region.left_out(run.plan.survey))
+    warn(*run.plan.survey.warnings, *request.region.left_out(run.plan.survey), *run.plan.sparse(other_way="--along"))
     loaded = run.plan.model
     for what, reason in (("On the CPU", loaded.device_reason), ("By patches", loaded.no_slice_reason)):
         if reason:

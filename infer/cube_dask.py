@@ -28,29 +28,30 @@ def work_with_dask(run: CubeRun, address: str, report: Report | None = None) -> 
     happens.
 
     Raises DeviceError: no scheduler there, no workers, or a block that every worker was lost with. OutputError: a
-    worker sees another survey, model or output. Otherwise what `CubeRun.work` raises.
+    worker sees another survey, model or output, or another run is at work on it. Otherwise what `CubeRun.work` raises.
     """
-    with run.forgotten_unless_begun():
-        client = _client(address)
-    with client:
-        remaining = run.remaining
-        spec = run.plan.request, dict(run.partials), run.plan.describe()
-        futures = client.map(_do_block, [block.number for block in remaining], spec=spec, pure=False)
-        blocks = {future.key: block for future, block in zip(futures, remaining, strict=True)}
-        done = Advance(run.plan.lines - sum(map(run.lines_of, remaining)), run.plan.lines, 0)
-        try:
-            for future in as_completed(futures, loop=client.loop):
-                samples = future.result()
-                block = blocks[future.key]
-                run.journal.add(block.number)
-                lines_done = done.lines_done + run.lines_of(block)
-                done = Advance(lines_done, done.lines, done.samples + samples, _who_does_what(client, blocks))
-                if report:
-                    report(done)
-        except KilledWorker as error:
-            raise DeviceError(f"A block was given up after several workers were lost with it: {error}") from error
-        finally:
-            client.cancel(futures)
+    with run.journal.held():
+        with run.forgotten_unless_begun():
+            client = _client(address)
+        with client:
+            remaining = run.remaining
+            spec = run.plan.request, dict(run.partials), run.plan.describe()
+            futures = client.map(_do_block, [block.number for block in remaining], spec=spec, pure=False)
+            blocks = {future.key: block for future, block in zip(futures, remaining, strict=True)}
+            done = Advance(run.plan.lines - sum(map(run.lines_of, remaining)), run.plan.lines, 0)
+            try:
+                for future in as_completed(futures, loop=client.loop):
+                    samples = future.result()
+                    block = blocks[future.key]
+                    run.journal.add(block.number)
+                    lines_done = done.lines_done + run.lines_of(block)
+                    done = Advance(lines_done, done.lines, done.samples + samples, _who_does_what(client, blocks))
+                    if report:
+                        report(done)
+            except KilledWorker as error:
+                raise DeviceError(f"A block was given up after several workers were lost with it: {error}") from error
+            finally:
+                client.cancel(futures)
     run.finish()
 
 

@@ -25,6 +25,8 @@ LINES = 8
 """Lines a block: what a kill loses at most. Neighbouring crosslines are read together; a .zarr has as many a chunk."""
 BOTH_BYTES = 300 * 1024 * 1024
 """At most so much for the probabilities of a block that is classified along both directions."""
+SPARSE = 0.5
+"""Lines with traces at fewer of their places are worth a warning."""
 FEW_SAMPLES = 4
 """Up to so many samples a trace patches are quicker than slices, for patches that are no wider than 128: a slice model
 also computes what lies above and below them."""
@@ -106,6 +108,36 @@ class Plan:
         """How many lines are classified in all; along both directions, each counts for itself."""
         n_inlines, n_crosslines, _ = self.box.shape
         return {"inline": n_inlines, "crossline": n_crosslines, "both": n_inlines + n_crosslines}[self.request.along]
+
+    def sparse(self, *, other_way: str = "") -> Iterator[str]:
+        """A sentence on every direction along which lines have too few traces to see surroundings in.
+
+        other_way: the option that chooses another direction, to be named where that one has them.
+        """
+        both: tuple[LineKind, LineKind] = ("inline", "crossline")
+        full = [kind for kind in both if self._filled(kind) >= SPARSE]
+        for kind in self.directions:
+            if kind not in full:
+                others = [f" Along {other}s they have more: `{other_way} {other}`." for other in full if other_way]
+                yield (
+                    f"Along {kind}s a line has traces at {self._filled(kind):.1%} of its places on average: what is "
+                    f"classified there is mostly silence.{''.join(others)}"
+                )
+
+    def _filled(self, kind: LineKind) -> float:
+        """The share of the places of asked lines that have traces, among lines that have any."""
+        survey, numbers = self.survey, self.survey.inline_of_trace
+        asked, lines, places = self.box.inlines, survey.inlines, survey.crosslines.count
+        if kind == "crossline":
+            numbers, asked, lines, places = (
+                survey.crossline_of_trace,
+                self.box.crosslines,
+                survey.crosslines,
+                lines.count,
+            )
+        within = (numbers - lines.first) // lines.step
+        there = within[(within >= asked.start) & (within < asked.stop)]
+        return there.size / (np.unique(there).size * places) if there.size else 1.0
 
     def window(self, block: Block, kind: LineKind) -> range:
         """What is read of a block's lines: indices of their crossing axis, as far as patches reach and farther."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,19 @@ class Journal:
         """The run is over."""
         self.path.unlink(missing_ok=True)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """`held`, for a run that was started.
+
+        Raises OutputError: another one is at work, or was since this one was prepared.
+        """
+        before = self.done
+        with held(self.path):
+            self._read()
+            if self.done != before:
+                raise OutputError(f"Another run has been at work on {self.path} meanwhile. The same command goes on.")
+            yield
+
     def _read(self) -> None:
         try:
             lines = self.path.read_bytes().split(b"\n")[:-1]  # what follows the last line end is torn
@@ -57,6 +73,42 @@ class Journal:
                 "over with --restart."
             )
         self.done = {entry["block"] for entry in entries[1:]}
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other runs from the output that the journal at `path` is of, where the file system has locks.
+
+    A killed process holds nothing. Raises OutputError: another run is at work.
+    """
+    try:
+        file = path.open("rb+")
+    except FileNotFoundError as error:
+        raise OutputError(f"{path} is gone: another run has ended that was at work on the same output.") from error
+    with file:
+        if not _locked(file):
+            raise OutputError(
+                f"Another run is at work on the same output: it holds {path}. Wait for it, stop it, or choose another "
+                "name."
+            )
+        yield
+
+
+def _locked(file: Any) -> bool:
+    """Take the file's lock until it is closed, unless somebody else has it. Where there are no locks, nobody has."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(2**30)  # what is locked there cannot be read by others: it lies behind all that there is
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
 
 
 def _write_line(file: Any, entry: Mapping[str, Any]) -> None:

@@ -37,7 +37,7 @@ class Region:
         Raises OptionError: it is not like that, or a range runs backwards.
         """
         ranges: dict[str, tuple[float, float]] = {}
-        for part in filter(None, text.replace(" ", "").split(",")):
+        for part in text.replace(" ", "").split(","):
             match = _PART.fullmatch(part)
             if match is None or match[1] in ranges:
                 raise OptionError(

@@ -444,6 +444,68 @@ def test_line_numbers_of_seven_digits_are_told_apart(build_segy, request_for):
     assert str(missing.value).startswith("long.sgy has no inlines 1000030: they run from 1000001 to 1000020.")
 
 
+HOLD = (
+    "import sys; from pathlib import Path; from infer.journal import held\n"
+    "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a killed process may hold its lock for a while")
+@pytest.mark.parametrize("restart", [False, True])
+def test_another_run_that_is_at_work_is_left_alone(request_for, restart):
+    request = request_for("facies.sgy")
+    prepared = CubeRun(request)
+    journal = request.out.with_name("facies.sgy.journal")
+    there = sorted(request.out.parent.iterdir())
+    with subprocess.Popen([sys.executable, "-c", HOLD, journal], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        for attempt in (prepared.work, lambda: CubeRun(request, restart=restart)):
+            with pytest.raises(OutputError) as caught:
+                attempt()
+            assert str(caught.value) == (
+                f"Another run is at work on the same output: it holds {journal}. "
+                "Wait for it, stop it, or choose another name."
+            )
+            assert sorted(request.out.parent.iterdir()) == there
+        other.kill()
+    CubeRun(request, restart=restart).work()
+    assert request.out.exists()
+
+
+def test_a_run_that_another_one_went_on_with_does_not_go_on(request_for):
+    request = request_for("facies.sgy")
+    early = CubeRun(request)
+    early.journal.add(0)
+    late = CubeRun(request)
+    early.journal.add(1)
+    with pytest.raises(OutputError) as caught:
+        late.work()
+    assert (
+        str(caught.value) == f"Another run has been at work on {late.journal.path} meanwhile. The same command goes on."
+    )
+    early.journal.remove()
+    with pytest.raises(OutputError) as caught:
+        early.work()
+    assert str(caught.value) == (
+        f"{early.journal.path} is gone: another run has ended that was at work on the same output."
+    )
+
+
+def test_lines_that_are_mostly_holes_are_a_warning(build_segy, request_for):
+    positions = [(7, crossline) for crossline in range(1, 21)] + [(inline, 5) for inline in range(1, 21) if inline != 7]
+    path = build_segy(positions, reflections(39, 30), name="cross.sgy")
+    request = replace(request_for("facies.sgy"), cube=path)
+    whole = Plan(replace(request, along="both"))
+    little = "a line has traces at 9.8% of its places on average: what is classified there is mostly silence."
+    assert list(whole.sparse(other_way="--along")) == [f"Along inlines {little}", f"Along crosslines {little}"]
+    one = Plan(replace(request, region=Region(inlines=(7, 7)), along="crossline"))
+    assert list(one.sparse()) == [f"Along crosslines {little}"]
+    assert list(one.sparse(other_way="--along")) == [
+        f"Along crosslines {little} Along inlines they have more: `--along inline`."
+    ]
+    assert not list(Plan(replace(request, region=Region(inlines=(7, 7)))).sparse())
+
+
 def test_the_command(request_for, cube, tmp_path, monkeypatch):
     model = request_for("facies.sgy").model
     words = ["cube", str(cube), str(tmp_path / "facies.sgy"), "--model", model, "--device", "cpu"]
