@@ -115,10 +115,11 @@ def slice_(
 
     from infer import classify, load_model, open_survey, write
     from infer.classification import check_options
-    from infer.writers import check_outputs
+    from infer.writers import check_outputs, check_surveys_kept
 
     check_options(stride, batch_size, clip)
     check_outputs(outputs, cube)
+    check_surveys_kept(outputs)
     survey = open_survey(cube, inline_byte=inline_byte, crossline_byte=crossline_byte)
     section = survey.read_line(kind, number)
     if not section.live.any():
@@ -188,7 +189,7 @@ def _time_slice(
         crossline_byte=crossline_byte,
     )
     plan = Plan(request)
-    warn(*plan.survey.warnings)
+    warn(*plan.survey.warnings, *plan.sparse())
     say = silence if quiet else print
     if plan.model.device_reason:
         say(f"On the CPU, since {plan.model.device_reason}")

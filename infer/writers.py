@@ -27,7 +27,7 @@ def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
     for path in paths:
         if path.suffix.lower() not in _WRITERS:
             kinds = f"{', '.join(_WRITERS)} and {CONFIDENCE_SUFFIX}"
-            raise OutputError(f"{path.name}: the suffix says what to write, and there are {kinds}.")
+            raise OutputError(f"{path.name or path}: the suffix says what to write, and there are {kinds}.")
         check_folder(path)
         if path.is_dir():
             raise OutputError(f"{path} cannot be written: it is a folder.")
@@ -40,6 +40,13 @@ def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
                 'A picture needs matplotlib: `pip install "facies-edge[plot]"`, or choose an --out in .npz or .sgy.'
             )
         seen.add(path.resolve())
+
+
+def check_surveys_kept(paths: Iterable[Path]) -> None:
+    """Raise OutputError where a SEG-Y file would be replaced: it may be somebody's survey."""
+    for path in paths:
+        if path.suffix.lower() in (".sgy", ".segy") and path.exists():
+            raise OutputError(f"{path} is there already. Choose another name, or delete it first.")
 
 
 def write(result: FaciesSection, path: str | Path, survey: Survey | None = None) -> None:

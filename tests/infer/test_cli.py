@@ -248,6 +248,22 @@ def test_a_cube_that_is_ended_before_its_first_block_leaves_nothing(infer, cube,
     assert not any(out.iterdir())
 
 
+@pytest.mark.parametrize("name", ["theirs.sgy", "theirs.confidence.sgy", "theirs.SEGY"])
+def test_a_seg_y_file_that_is_there_is_not_replaced(name, infer, cube, tiny_model, tmp_path):
+    (tmp_path / name).write_bytes(b"a survey")
+    words = "slice", cube, "--inline", 12, "--model", tiny_model(8), "--out", name
+    assert infer(*words) == (2, "", f"{name} is there already. Choose another name, or delete it first.\n")
+    assert (tmp_path / name).read_bytes() == b"a survey"
+
+
+def test_an_empty_region_is_not_the_whole_survey(infer, cube, tiny_model):
+    _, _, errors = infer("cube", cube, "facies.sgy", "--model", tiny_model(8), "--region", "")
+    assert errors == (
+        "A region is written like inlines=100:200,crosslines=300:400,twt=1000:1400, times in ms, each at most once; "
+        "'' is not.\n"
+    )
+
+
 def test_scan_as_json(infer, cube):
     status, said, _ = infer("scan", cube, "--json")
     report = json.loads(said)
