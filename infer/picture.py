@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import ListedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from infer.section import NO_DATA, FaciesSection, Section, TimeSlice
@@ -42,6 +44,8 @@ def draw_time_slice(result: TimeSlice, path: Path, title: str, *, bare: bool = T
         axes.imshow(result.amplitude, cmap="gray", vmin=-clip, vmax=clip, extent=extent, aspect="auto", origin="lower")
         axes.set_facecolor(_NO_DATA_COLOUR)
         axes.set_xlabel("crossline")
+        _whole_numbers(axes.xaxis)
+        _whole_numbers(axes.yaxis)
     panels[0].set_ylabel("inline")
     _overlay(panels[-1], np.ma.masked_equal(result.facies, NO_DATA), result.facies_colours, extent, origin="lower")
     set_title(figure, _title(f"{title}, {result.twt_ms:g} ms", result.model, clip if bare else None))
@@ -88,11 +92,18 @@ def draw_section(axes: Axes, section: Section, amplitude_clip: float) -> None:
     )
     axes.set_facecolor(_NO_DATA_COLOUR)
     axes.set_xlabel("crossline" if section.kind == "inline" else "inline")
+    _whole_numbers(axes.xaxis)
 
 
 def draw_facies(axes: Axes, section: Section, facies: NDArray[np.int8], colours: tuple[str, ...]) -> None:
     """Facies codes `[trace, sample]` over a section, see-through, nothing where there is no data."""
     _overlay(axes, np.ma.masked_equal(facies, NO_DATA).T, colours, _extent(section), origin="upper")
+
+
+def _whole_numbers(axis: Axis) -> None:
+    """Name lines by their numbers: there is none between two of them."""
+    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
 
 
 def _overlay(

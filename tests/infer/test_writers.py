@@ -226,3 +226,19 @@ def test_a_picture_without_matplotlib(tmp_path, monkeypatch):
     assert str(error.value) == (
         'A picture needs matplotlib: `pip install "facies-edge[plot]"`, or choose an --out in .npz or .sgy.'
     )
+
+
+@pytest.mark.parametrize(("first", "traces"), [(2500, 1), (499, 3), (1_000_001, 40)])
+def test_a_picture_names_only_lines_that_there_are(first, traces):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from infer.picture import section_and_facies
+
+    crossing = np.arange(first, first + traces, dtype=np.int32)
+    section = Section.from_amplitude(np.ones((traces, 9)), "inline", 1, crossing=crossing)
+    figure = section_and_facies(section, 1.0, np.zeros((traces, 9), np.int8), ("#aa0000",))
+    FigureCanvasAgg(figure).draw()
+    left, right = figure.axes[0].get_xlim()
+    named = [int(t.get_text()) for t in figure.axes[0].get_xticklabels() if left <= t.get_position()[0] <= right]
+    assert named
+    assert set(named) <= set(crossing.tolist())
