@@ -69,12 +69,12 @@ _WALDELAND = Recipe(
     restated=8_192,
 )
 _VGG16 = Recipe(
-    "AdamW 3e-4 falling to 0, on the fifth block and the head; mirror",
+    "AdamW 3e-4 falling to 0, on the fifth block and the head; gain, mirror",
     _falling(keras.optimizers.AdamW, 3e-4, weight_decay=1e-2),
     batch_size=32,
     epochs=8,
     patience=8,
-    augmentation=Augmentation(mirror=True),
+    augmentation=Augmentation(gain=1.0, mirror=True),
     per_epoch=2_560,
     validated=512,
     scored=4_000,
