@@ -33,6 +33,7 @@ from infer.options import (
     Twt,
     silence,
     warn,
+    warn_of_another_time,
 )
 from infer.serve_cli import serve
 from infer.view_cli import view
@@ -190,6 +191,7 @@ def _time_slice(
     )
     plan = Plan(request)
     warn(*plan.survey.warnings, *plan.sparse())
+    warn_of_another_time(twt, float(plan.survey.twt_ms[plan.box.samples.start]))
     say = silence if quiet else print
     if plan.model.device_reason:
         say(f"On the CPU, since {plan.model.device_reason}")

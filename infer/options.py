@@ -62,6 +62,12 @@ OfferedModels = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing on the screen but warnings and errors.")]
 
 
+def warn_of_another_time(asked_ms: float, nearest_ms: float) -> None:
+    """Say that there is no sample at the time asked for."""
+    if abs(asked_ms - nearest_ms) > 1e-3:
+        warn(f"There is no sample at {asked_ms:g} ms: this is the nearest, at {nearest_ms:g} ms.")
+
+
 def warn(*sentences: str) -> None:
     """To the screen, beside what the command is about."""
     for sentence in sentences:

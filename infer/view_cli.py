@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infer.errors import OptionError, OutputError
-from infer.options import CrosslineByte, InlineByte, warn
+from infer.options import CrosslineByte, InlineByte, warn, warn_of_another_time
 
 if TYPE_CHECKING:
     from infer.finished import FinishedCube
@@ -99,12 +99,13 @@ def _draw_time(finished: FinishedCube, twt: float, source: Survey | None, path: 
     from infer.section import NO_DATA, TimeSlice
     from infer.time_slice import amplitudes_at, write_time_slice
 
-    facies, twt = finished.at_time(twt)
+    facies, nearest_ms = finished.at_time(twt)
+    warn_of_another_time(twt, nearest_ms)
     amplitude = np.where(facies == NO_DATA, np.float32(np.nan), np.float32(0))
     if source:
-        amplitude = amplitudes_at(source, twt, finished.inline, finished.crossline)
+        amplitude = amplitudes_at(source, nearest_ms, finished.inline, finished.crossline)
     result = TimeSlice(
-        twt,
+        nearest_ms,
         finished.inline,
         finished.crossline,
         amplitude,

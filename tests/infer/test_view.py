@@ -94,6 +94,10 @@ def test_the_commands_draw(cube, model, tmp_path):
         for source in ([], ["--survey", str(cube)]):
             done = CliRunner().invoke(app, ["view", str(out), *words, *source, "--out", str(picture)])
             assert (done.exit_code, done.stdout) == (0, f"Wrote {picture}\n")
+            elsewhere = (
+                "Warning: There is no sample at 33 ms: this is the nearest, at 32 ms.\n" if "33" in words else ""
+            )
+            assert done.stderr == elsewhere
             assert picture.read_bytes().startswith(b"\x89PNG")
             picture.unlink()
     asked = CliRunner().invoke(app, ["view", str(out), "--inline", "104", "--twt", "33"])
@@ -103,6 +107,7 @@ def test_the_commands_draw(cube, model, tmp_path):
     words = ["slice", str(cube), "--twt", "33", "--model", model, "--device", "cpu", "--clip", "60"]
     done = CliRunner().invoke(app, [*words, "--out", str(picture), "--out", str(arrays)])
     assert done.exit_code == 0
+    assert "Warning: There is no sample at 33 ms: this is the nearest, at 32 ms.\n" in done.stderr
     assert done.stdout.splitlines()[2].startswith("tiny on CPU (")
     refusals = {
         "A time slice is of all traces: --twt goes without --inline, --crossline, --stride and --batch-size.": [
