@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from infer.errors import DependencyError, LineNotFoundError, OptionError, Survey
 from infer.facies import FACIES_COLOURS, FACIES_NAMES
 from infer.section import NO_DATA, LineKind
 from infer.survey import Survey, open_survey
+
+_OF_A_PART = slice(108, 118)
+"""Of a trace header, what differs where only some times were classified: delay, mutes, samples and their interval."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +80,14 @@ class FinishedCube:
                     f"{self.path.name} was not made of {survey.path.name}, which does not have its {what}. Give the "
                     "survey that `infer cube` has classified."
                 )
+
+    def doubts(self, survey: Survey) -> Iterator[str]:
+        """A sentence where a .sgy has not a survey's trace headers, which `infer cube` keeps."""
+        if isinstance(self.facies, _SegyFacies) and not self.facies.has_header_of(survey):
+            yield (
+                f"The first trace of {self.path.name} has another header than that of {survey.path.name} at the same "
+                "place: it may have been made of another survey."
+            )
 
 
 def open_cube(
@@ -144,6 +156,19 @@ class _SegyFacies:
             traces = slice(first, first + len(samples))
             facies[inline[traces], crossline[traces]] = samples[:, at[2]]
         return facies
+
+    def has_header_of(self, survey: Survey) -> bool:
+        """Whether the first trace has the header of a survey's trace, but for what a part has for itself."""
+        same_place = (survey.inline_of_trace == self.survey.inline_of_trace[0]) & (
+            survey.crossline_of_trace == self.survey.crossline_of_trace[0]
+        )
+        mine = self.survey.file.headers(np.array([0]))
+        theirs = survey.file.headers(np.flatnonzero(same_place))
+        if mine.shape[1] != theirs.shape[1]:
+            return False
+        kept = np.ones(mine.shape[1], bool)
+        kept[_OF_A_PART] = False
+        return bool((mine[:, kept] == theirs[:, kept]).all(axis=1).any())
 
     def _placed(self, traces: NDArray[np.intp], position: NDArray[np.int32], count: int) -> NDArray[np.int8]:
         facies = np.full((count, self.survey.n_samples), NO_DATA, np.int8)

@@ -58,6 +58,7 @@ def view(
     if source:
         warn(*source.warnings)
         finished.check_source(source)
+        warn(*finished.doubts(source))
     if twt is not None:
         _draw_time(finished, twt, source, path)
     elif inline is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -148,6 +150,24 @@ def test_another_survey_is_not_drawn_under_the_facies(cube, model, tmp_path, bui
             "has classified."
         )
     assert not picture.exists()
+
+
+def test_another_survey_of_the_same_lines_and_times_is_a_warning(build_segy, cube, model, tmp_path):
+    pytest.importorskip("matplotlib")
+    out, part = tmp_path / "facies.sgy", tmp_path / "part.sgy"
+    request = CubeRequest(cube, out, model, clip=CLIP, device="cpu")
+    CubeRun(request).work()
+    CubeRun(replace(request, out=part, region=Region(inlines=(104, 110), twt=(20, 60)))).work()
+    positions = grid(range(98, 132, 2), range(300, 321))
+    says = {109: ("h", [4] * len(positions)), 21: ("i", range(5, 5 + len(positions)))}
+    other = build_segy(positions, reflections(len(positions), 26), name="other.sgy", traces_say=says)
+    for made in (out, part):
+        words = ["view", str(made), "--inline", "104", "--out", str(tmp_path / "picture.png"), "--survey"]
+        assert CliRunner().invoke(app, [*words, str(cube)]).stderr == ""
+        assert CliRunner().invoke(app, [*words, str(other)]).stderr == (
+            f"Warning: The first trace of {made.name} has another header than that of other.sgy at the same place: "
+            "it may have been made of another survey.\n"
+        )
 
 
 @pytest.mark.parametrize("name", ["line.npz", "line.npy", "line.sgy", "line.confidence.sgy"])
