@@ -84,6 +84,7 @@ def test_a_device_beyond_those_there_are(gpu_build):
     ],
 )
 def test_cuda_is_set_by_the_models_precision(precision, device, settings, gpu_build, tmp_path, monkeypatch):
+    sessions.session_options()  # which has a session of its own, once
     asked = []
     start = ort.InferenceSession
 
@@ -100,6 +101,33 @@ def test_cuda_is_set_by_the_models_precision(precision, device, settings, gpu_bu
     write_card(path, replace(card_for(8), precision=precision))
     assert Model(path, device).device.kind == "cuda"
     assert asked == [[("CUDAExecutionProvider", settings), "CPUExecutionProvider"]]
+
+
+def test_the_model_of_products_multiplies():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 64, (5, 7), np.uint8), rng.integers(-64, 64, (7, 3), np.int8)
+    found = ort.InferenceSession(sessions._PRODUCTS, providers=["CPUExecutionProvider"]).run(None, {"a": a, "b": b})[0]
+    np.testing.assert_array_equal(found, a.astype(int) @ b)
+
+
+@pytest.mark.parametrize(("product", "saturates"), [(255 * 127, False), (32767 // 2, True)])
+def test_int8_takes_a_setting_only_where_products_saturate(product, saturates, monkeypatch):
+    class Session:
+        def __init__(self, *_, **__): ...
+
+        def run(self, _, inputs):
+            return [np.full((16, 16), inputs["a"].shape[1] * product, np.int32)]
+
+    sessions._products_saturate.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(ort, "InferenceSession", Session)
+        options = sessions.session_options()
+    sessions._products_saturate.cache_clear()
+    if saturates:
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    else:
+        with pytest.raises(RuntimeError, match="x64quantprecision"):
+            options.get_session_config_entry("session.x64quantprecision")
 
 
 def test_an_onnxruntime_without_cuda_on_a_machine_with_a_gpu(gpu_build, monkeypatch):
