@@ -102,9 +102,9 @@ def contender(survey_file: str, crossline: str, name: str, engine: str, device: 
         traces = live[(live.size - count) // 2 :][:count]
     taken = seconds(traces)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    few = live[live.size // 2 :][: COMPARED[engine]]
     differs = ""
     if model.device.kind != "cpu":
+        few = live[live.size // 2 :][: COMPARED[engine]]
         there, here = (
             probabilities_at(section, few, samples, one, survey.amplitude_clip, engine)
             for one in (model, load_model(name, "cpu", engine))

@@ -68,14 +68,14 @@ class CubeRun:
         self.partials = {name: partial_of(path, visible=request.keep_partial) for name, path in self.files.items()}
         journal = request.out.with_name(f"{request.out.name}.journal")
         if journal.exists():
-            with _sentences(request.out), held(journal):
-                pass
-        if restart and journal.exists():
             with _sentences(request.out):
-                for path in self.files.values():  # by either name: the other run may have had the other
-                    for visible in (False, True):
-                        _delete(partial_of(path, visible=visible))
-                journal.unlink()
+                with held(journal):
+                    pass  # nobody else is at work
+                if restart:
+                    for path in self.files.values():  # by either name: the other run may have had the other
+                        for visible in (False, True):
+                            _delete(partial_of(path, visible=visible))
+                    journal.unlink()
         self.journal = Journal(journal, self.plan.describe())
         self.store = open_store(self.plan, self.partials)
         named = {name for name, path in self.files.items() if path.exists()}

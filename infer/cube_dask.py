@@ -34,25 +34,30 @@ def work_with_dask(run: CubeRun, address: str, report: Report | None = None) -> 
         with run.forgotten_unless_begun():
             client = _client(address)
         with client:
-            remaining = run.remaining
-            spec = run.plan.request, dict(run.partials), run.plan.describe()
-            futures = client.map(_do_block, [block.number for block in remaining], spec=spec, pure=False)
-            blocks = {future.key: block for future, block in zip(futures, remaining, strict=True)}
-            done = Advance(run.plan.lines - sum(map(run.lines_of, remaining)), run.plan.lines, 0)
-            try:
-                for future in as_completed(futures, loop=client.loop):
-                    samples = future.result()
-                    block = blocks[future.key]
-                    run.journal.add(block.number)
-                    lines_done = done.lines_done + run.lines_of(block)
-                    done = Advance(lines_done, done.lines, done.samples + samples, _who_does_what(client, blocks))
-                    if report:
-                        report(done)
-            except KilledWorker as error:
-                raise DeviceError(f"A block was given up after several workers were lost with it: {error}") from error
-            finally:
-                client.cancel(futures)
+            _work(run, client, report)
     run.finish()
+
+
+def _work(run: CubeRun, client: Client, report: Report | None) -> None:
+    """Have all that remains done, and note it."""
+    remaining = run.remaining
+    spec = run.plan.request, dict(run.partials), run.plan.describe()
+    futures = client.map(_do_block, [block.number for block in remaining], spec=spec, pure=False)
+    blocks = {future.key: block for future, block in zip(futures, remaining, strict=True)}
+    done = Advance(run.plan.lines - sum(map(run.lines_of, remaining)), run.plan.lines, 0)
+    try:
+        for future in as_completed(futures, loop=client.loop):
+            samples = future.result()
+            block = blocks[future.key]
+            run.journal.add(block.number)
+            lines_done = done.lines_done + run.lines_of(block)
+            done = Advance(lines_done, done.lines, done.samples + samples, _who_does_what(client, blocks))
+            if report:
+                report(done)
+    except KilledWorker as error:
+        raise DeviceError(f"A block was given up after several workers were lost with it: {error}") from error
+    finally:
+        client.cancel(futures)
 
 
 def _client(address: str) -> Client:

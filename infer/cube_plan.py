@@ -115,29 +115,25 @@ class Plan:
         other_way: the option that chooses another direction, to be named where that one has them.
         """
         both: tuple[LineKind, LineKind] = ("inline", "crossline")
-        full = [kind for kind in both if self._filled(kind) >= SPARSE]
+        filled = {kind: self._filled(kind) for kind in both}
         for kind in self.directions:
-            if kind not in full:
-                others = [f" Along {other}s they have more: `{other_way} {other}`." for other in full if other_way]
+            if filled[kind] < SPARSE:
+                full = [other for other in both if filled[other] >= SPARSE] if other_way else []
+                others = [f" Along {other}s they have more: `{other_way} {other}`." for other in full]
                 yield (
-                    f"Along {kind}s a line has traces at {self._filled(kind):.1%} of its places on average: what is "
+                    f"Along {kind}s a line has traces at {filled[kind]:.1%} of its places on average: what is "
                     f"classified there is mostly silence.{''.join(others)}"
                 )
 
     def _filled(self, kind: LineKind) -> float:
         """The share of the places of asked lines that have traces, among lines that have any."""
-        survey, numbers = self.survey, self.survey.inline_of_trace
-        asked, lines, places = self.box.inlines, survey.inlines, survey.crosslines.count
-        if kind == "crossline":
-            numbers, asked, lines, places = (
-                survey.crossline_of_trace,
-                self.box.crosslines,
-                survey.crosslines,
-                lines.count,
-            )
-        within = (numbers - lines.first) // lines.step
-        there = within[(within >= asked.start) & (within < asked.stop)]
-        return there.size / (np.unique(there).size * places) if there.size else 1.0
+        survey, box = self.survey, self.box
+        numbers, lines, asked, places = {
+            "inline": (survey.inline_of_trace, survey.inlines, box.inlines, survey.crosslines.count),
+            "crossline": (survey.crossline_of_trace, survey.crosslines, box.crosslines, survey.inlines.count),
+        }[kind]
+        traces = np.bincount((numbers - lines.first) // lines.step, minlength=lines.count)[asked.start : asked.stop]
+        return float(traces[traces > 0].mean() / places) if traces.any() else 1.0
 
     def window(self, block: Block, kind: LineKind) -> range:
         """What is read of a block's lines: indices of their crossing axis, as far as patches reach and farther."""

@@ -15,6 +15,7 @@ from infer.segy_output import file_header, trace_rows
 from infer.survey import Survey
 
 CONFIDENCE_SUFFIX = ".confidence.sgy"
+_SEGY = (".sgy", ".segy")
 
 
 def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
@@ -45,7 +46,7 @@ def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
 def check_surveys_kept(paths: Iterable[Path]) -> None:
     """Raise OutputError where a SEG-Y file would be replaced: it may be somebody's survey."""
     for path in paths:
-        if path.suffix.lower() in (".sgy", ".segy") and path.exists():
+        if path.suffix.lower() in _SEGY and path.exists():
             raise OutputError(f"{path} is there already. Choose another name, or delete it first.")
 
 
@@ -66,7 +67,7 @@ def write(result: FaciesSection, path: str | Path, survey: Survey | None = None)
     """
     path = Path(path)
     check_outputs([path], survey.path if survey else None)
-    if path.suffix.lower() in (".sgy", ".segy") and survey is None:
+    if path.suffix.lower() in _SEGY and survey is None:
         raise OutputError(f"{path.name} cannot be written without the survey whose trace headers it takes over.")
     with writing(path) as temporary:
         _WRITERS[path.suffix.lower()](result, temporary, survey)
