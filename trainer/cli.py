@@ -118,8 +118,7 @@ OldRun = Annotated[
 OutFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where NAME.onnx goes.")]
 ExportName = Annotated[str, typer.Option(metavar="NAME", help="The model's name. [default: as fitted]")]
 Precision = Annotated[
-    str,
-    typer.Option(metavar="fp32|fp16|int8", help="fp16 is for GPUs, int8 for CPUs; both are measured."),
+    str, typer.Option(metavar="fp32|fp16|int8", help="fp16 is for GPUs, int8 for CPUs; both are measured.")
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Also where another model has that name.")]
 MovedSurvey = Annotated[
