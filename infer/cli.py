@@ -276,7 +276,8 @@ def card(
     try:
         text = new_card.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{new_card} cannot be read as a model card: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ModelError(f"{new_card} cannot be read as a model card: {reason}.") from error
     write_card(path, ModelCard.from_json(text))
     print(f"{path} has the card of {new_card}")
 

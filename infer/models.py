@@ -52,11 +52,12 @@ def find_model(model: str | Path) -> Path:
             if _is_file(file):
                 return file
     names = ", ".join(dict.fromkeys(name_of(found.path) for found in list_models())) or "none"
-    raise ModelNotFoundError(f"There is no model named '{model}'. Models found: {names}. See `infer models`.")
+    wrong = f"{path} is no .onnx file" if os.path.exists(path) else f"There is no model named '{model}'"  # noqa: PTH110
+    raise ModelNotFoundError(f"{wrong}. Models found by name: {names}. See `infer models`.")
 
 
 def _is_file(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises OSError for a name that is too long
+    return os.path.isfile(path)  # noqa: PTH113 - Path's methods raise OSError for a name that is too long
 
 
 def list_models() -> Iterator[Found]:

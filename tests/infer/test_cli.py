@@ -342,6 +342,11 @@ def test_card_prints_and_gives_cards(infer, tiny_model, tmp_path):
     (tmp_path / "card.json").write_text(said.replace('"tiny"', '"renamed"'), encoding="utf-8")
     assert infer("card", model, "card.json")[0] == 0
     assert json.loads(infer("card", model)[1])["name"] == "renamed"
+    (tmp_path / "card.bin").write_bytes(b"\xff")
+    for name, reason in (("none.json", "No such file or directory"), ("card.bin", "it is not text")):
+        status, _, said = infer("card", model, name)
+        assert status != 0
+        assert said == f"{name} cannot be read as a model card: {reason}.\n"
 
 
 def test_doctor_fits_a_screen_and_names_what_runs(infer):

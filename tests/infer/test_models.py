@@ -51,11 +51,20 @@ def test_a_slice_model_is_found_by_name_without_its_patch_model(tmp_path, monkey
     assert find_model("mine").name == "mine.onnx"
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "folder"])
+def test_a_file_or_folder_that_is_no_model(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("not a model")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ModelNotFoundError, match=rf"^{name} is no \.onnx file\. Models found by name: "):
+        find_model(name)
+
+
 def test_no_model_of_that_name(tmp_path):
     with pytest.raises(ModelNotFoundError) as error:
         find_model("vgg99")
     names = ", ".join(dict.fromkeys(name_of(found.path) for found in list_models()))
-    assert str(error.value) == f"There is no model named 'vgg99'. Models found: {names}. See `infer models`."
+    assert str(error.value) == f"There is no model named 'vgg99'. Models found by name: {names}. See `infer models`."
     with pytest.raises(ModelNotFoundError) as error:
         find_model(tmp_path / "none.onnx")
     assert str(error.value) == f"There is no model at {tmp_path / 'none.onnx'}."
