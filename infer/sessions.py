@@ -54,7 +54,7 @@ nothing for the widely dilated convolutions of a slice model; with channels last
 int8 the provider multiplies the numbers that the integers stand for: in TF32, which is finer than they are,
 vgg16-context was 5.3 times as fast, ResNet50 2.2 times."""
 
-_PRODUCTS = (
+PRODUCTS = (
     b'\x08\x05\x12\x00:a\n\x18\n\x01a\n\x01b\x12\x01c"\rMatMulInteger\x12\x00'
     b"Z\x15\n\x01a\x12\x10\n\x0e\x08\x02\x12\n\n\x03\x12\x01m\n\x03\x12\x01k"
     b"Z\x15\n\x01b\x12\x10\n\x0e\x08\x03\x12\n\n\x03\x12\x01k\n\x03\x12\x01n"
@@ -375,7 +375,7 @@ def _products_saturate() -> bool:
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    session = ort.InferenceSession(_PRODUCTS, options, providers=[_CPU])
+    session = ort.InferenceSession(PRODUCTS, options, providers=[_CPU])
     largest = {"a": np.full((16, 64), 255, np.uint8), "b": np.full((64, 16), 127, np.int8)}
     return bool((session.run(None, largest)[0] != 64 * 255 * 127).any())
 

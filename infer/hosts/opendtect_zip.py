@@ -29,7 +29,7 @@ from infer.card import ModelCard
 from infer.errors import ModelError, OptionError, OutputError
 from infer.files import check_folder, replacing
 from infer.models import find_model
-from infer.sessions import SLICE_SUFFIX, Model, onnxruntime
+from infer.sessions import PRODUCTS, SLICE_SUFFIX, Model, onnxruntime
 
 THICKNESS = 3  # of cubelets, in lines
 
@@ -70,6 +70,7 @@ def write_zipmodel(
         "modelinfo.json": _json(_info(card, along, standardised)),
         "settings.json": _json(settings),
         "model.onnx": path.read_bytes(),
+        "products.onnx": PRODUCTS,
     }
     try:
         with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:

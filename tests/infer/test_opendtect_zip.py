@@ -124,6 +124,27 @@ def test_the_facies_are_those_of_infer_slice(load, tmp_path, section, expected):
     np.testing.assert_array_equal(facies, by_slice.facies[live])
 
 
+@pytest.mark.parametrize("product", [255 * 127, 32767 // 2])
+def test_int8_takes_a_setting_only_where_products_saturate(product, load, tmp_path, monkeypatch):
+    write_zipmodel("demo", tmp_path / "demo.zip", amplitude_clip=1.0)
+    sessions = []
+
+    class Session:
+        def __init__(self, _, options=None, **__):
+            sessions.append(options)
+
+        def run(self, _, inputs):
+            return [np.full((16, 16), inputs["a"].shape[1] * product, np.int32)]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    load(tmp_path / "demo.zip")
+    if product == 255 * 127:
+        with pytest.raises(RuntimeError, match="x64quantprecision"):
+            sessions[-1].get_session_config_entry("session.x64quantprecision")
+    else:
+        assert sessions[-1].get_session_config_entry("session.x64quantprecision") == "1"
+
+
 def test_patches_of_inlines_lie_along_the_other_axis(load, tmp_path, section, expected):
     line, clip = section
     for along in ("inline", "crossline"):
@@ -189,7 +210,7 @@ def test_what_the_zip_says_of_itself(load, tmp_path, tiny_model):
     write_card(path, replace(read_card(path), amplitude_clip=1234.5, version="3"))
     write_zipmodel(path, tmp_path / "tiny.zip", along="crossline")
     with zipfile.ZipFile(tmp_path / "tiny.zip") as archive:
-        assert archive.namelist() == ["zipmodel.py", "modelinfo.json", "settings.json", "model.onnx"]
+        assert archive.namelist() == ["zipmodel.py", "modelinfo.json", "settings.json", "model.onnx", "products.onnx"]
         said, settings = (json.loads(archive.read(name)) for name in archive.namelist()[1:3])
         assert archive.read("model.onnx") == path.read_bytes()
     assert said == {

@@ -106,7 +106,7 @@ def test_cuda_is_set_by_the_models_precision(precision, device, settings, gpu_bu
 def test_the_model_of_products_multiplies():
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 64, (5, 7), np.uint8), rng.integers(-64, 64, (7, 3), np.int8)
-    found = ort.InferenceSession(sessions._PRODUCTS, providers=["CPUExecutionProvider"]).run(None, {"a": a, "b": b})[0]
+    found = ort.InferenceSession(sessions.PRODUCTS, providers=["CPUExecutionProvider"]).run(None, {"a": a, "b": b})[0]
     np.testing.assert_array_equal(found, a.astype(int) @ b)
 
 
