@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infer.classification import probabilities_at
-from infer.cube_plan import CONFIDENCE, FACIES, PROBABILITY, Block, CubeRequest, Plan, outputs_of, partial_of
+from infer.cube_plan import CONFIDENCE, FACIES, KEEPING, PROBABILITY, Block, CubeRequest, Plan, outputs_of, partial_of
 from infer.errors import DependencyError, InferError, OutputError
 from infer.files import check_not_survey
-from infer.journal import Journal, held
+from infer.journal import Journal, begun, held
 from infer.section import NO_DATA, LineKind, Section
 from infer.workers import Progress
 
@@ -65,24 +65,25 @@ class CubeRun:
         check_not_survey(request.out, request.cube)
         self.plan = Plan(request)
         self.files = outputs_of(request.out, self.plan.quantities)
-        self.partials = {name: partial_of(path, visible=request.keep_partial) for name, path in self.files.items()}
+        self.partials = _partials(self.files, visible=request.keep_partial)
+        for path in (*self.files.values(), *self.partials.values()):
+            check_not_survey(path, request.cube)
         journal = request.out.with_name(f"{request.out.name}.journal")
         if journal.exists():
             with _sentences(request.out):
                 with held(journal):
                     pass  # nobody else is at work
                 if restart:
-                    for path in self.files.values():  # by either name: the other run may have had the other
-                        for visible in (False, True):
-                            _delete(partial_of(path, visible=visible))
-                    journal.unlink()
+                    self._forget(journal)
+        if not journal.exists() and request.keep_partial:
+            for path in self.partials.values():
+                _check_free(path)
         self.journal = Journal(journal, self.plan.describe())
         self.store = open_store(self.plan, self.partials)
         named = {name for name, path in self.files.items() if path.exists()}
         written = {name for name, path in self.partials.items() if path.exists()}
         if named and self.remaining:
-            path = self.files[min(named)]
-            raise OutputError(f"{path} is there already. Choose another name, or delete it first.")
+            _check_free(self.files[min(named)])
         if not self.journal.done or written | named != set(self.files):
             with _sentences(request.out):
                 self._begin()
@@ -97,8 +98,19 @@ class CubeRun:
                 f"{self.plan.request.out} would take {needed / 1e9:,.1f} GB, and {folder} has {free / 1e9:,.1f} GB "
                 "free. Make room, or choose another folder or a --region."
             )
-        self.store.create(filled=self.plan.request.keep_partial)
-        self.journal.start()
+        self.journal.start()  # from now on what lies under these names is this run's
+        with self.forgotten_unless_begun():
+            self.store.create(filled=self.plan.request.keep_partial)
+
+    def _forget(self, journal: Path) -> None:
+        """Delete what the run with that journal has left, by whichever names it had."""
+        its = begun(journal)
+        quantities = {*self.plan.quantities, *its.get("output", [])[1:]}
+        visible = its.get("run") == KEEPING
+        for path in _partials(outputs_of(self.plan.request.out, dict.fromkeys(quantities)), visible=visible).values():
+            check_not_survey(path, self.plan.request.cube)
+            _delete(path)
+        journal.unlink()
 
     @contextmanager
     def forgotten_unless_begun(self) -> Iterator[None]:
@@ -177,6 +189,11 @@ class CubeRun:
         with _sentences(self.plan.request.out):
             for name, partial in self.partials.items():
                 if partial.exists():  # all quantities of a .zarr are in one
+                    if self.files[name].exists():
+                        raise OutputError(
+                            f"{self.files[name]} has appeared meanwhile, and is not replaced. Move it away, and the "
+                            f"same command gives its name to {partial}, which is whole."
+                        )
                     partial.rename(self.files[name])
             self.journal.remove()
 
@@ -276,6 +293,15 @@ def _put(plan: Plan, values: Values, where: tuple[Any, Any], probabilities: NDAr
             array[where] = probabilities.max(axis=0)
         else:
             array[where] = probabilities[plan.model.card.facies_names.index(name.removeprefix(PROBABILITY))]
+
+
+def _partials(files: Mapping[str, Path], *, visible: bool) -> dict[str, Path]:
+    return {name: partial_of(path, visible=visible) for name, path in files.items()}
+
+
+def _check_free(path: Path) -> None:
+    if path.exists():
+        raise OutputError(f"{path} is there already. Choose another name, or delete it first.")
 
 
 def _delete(path: Path) -> None:

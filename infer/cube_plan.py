@@ -30,6 +30,7 @@ SPARSE = 0.5
 FEW_SAMPLES = 4
 """Up to so many samples a trace patches are quicker than slices, for patches that are no wider than 128: a slice model
 also computes what lies above and below them."""
+KEEPING = "with --keep-partial"
 VERSION = 1
 
 
@@ -164,7 +165,7 @@ class Plan:
             "region": f"inlines={colon(lines[0])},crosslines={colon(lines[1])},twt={colon(twt_ms)}",
             "amplitude_clip": self.clip,
             "output": [request.out.name, *self.quantities],
-            "run": "with --keep-partial" if request.keep_partial else "without --keep-partial",
+            "run": KEEPING if request.keep_partial else "without --keep-partial",
             "version": [VERSION, *self.block_shape],
         }
 

@@ -75,6 +75,15 @@ class Journal:
         self.done = {entry["block"] for entry in entries[1:]}
 
 
+def begun(path: Path) -> dict[str, Any]:
+    """What the run is that the journal at `path` is of; nothing where the journal does not say it."""
+    try:
+        first: dict[str, Any] = json.loads(path.read_bytes().split(b"\n")[0])
+    except ValueError:
+        return {}
+    return first
+
+
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """Keep other runs from the output that the journal at `path` is of, where the file system has locks.

@@ -87,10 +87,17 @@ def split_blocked(picks: PlacedPicks, seed: int, patch_size: int) -> Split:
 
     Raises PicksError: too few traces with picks to have some in every part.
     """
+    return split_apart(picks, seed, patch_size // 2, TEST_BLOCKS)
+
+
+def split_apart(picks: PlacedPicks, seed: int, guard: int, test_blocks: slice) -> Split:
+    """The same with so many traces of guard, and these of the blocks to test.
+
+    Raises PicksError: see `split_blocked`.
+    """
     trace = np.arange(int(picks.trace.max()) + 1)
-    guard = patch_size // 2
     blocks = trace // BLOCK
-    tested = np.isin(blocks, np.unique(blocks)[TEST_BLOCKS])
+    tested = np.isin(blocks, np.unique(blocks)[test_blocks])
     wide = np.convolve(tested, np.ones(2 * guard + 1))[guard : guard + trace.size] > 0
     test = np.flatnonzero(tested[picks.trace])
     runs = [run for run in _runs(~wide) if run.size]

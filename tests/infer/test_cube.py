@@ -300,6 +300,63 @@ def test_starting_over_leaves_nothing_of_the_other_run(request_for, keep_partial
     assert found == {"facies.sgy", "facies.confidence.sgy"}
 
 
+def test_starting_over_deletes_what_else_the_other_run_wrote(request_for):
+    request = request_for("facies.sgy", confidence=True, keep_partial=True)
+    CubeRun(request)
+    assert request.out.with_name("facies.confidence.partial.sgy").exists()
+    CubeRun(replace(request, confidence=False), restart=True).work()
+    assert [path.name for path in request.out.parent.iterdir() if "facies" in path.name] == ["facies.sgy"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("name", ["facies.partial.sgy", "facies.confidence.partial.sgy", "facies.partial.zarr"])
+def test_what_has_a_partial_name_and_is_no_runs_stays(request_for, name, restart):
+    kept = request_for(name).out
+    if kept.suffix == ".zarr":
+        pytest.importorskip("zarr")
+        kept.mkdir()
+        (kept / "notes").write_text("mine")
+    else:
+        kept.write_text("mine")
+    request = request_for(f"facies{kept.suffix}", keep_partial=True, confidence=True)
+    with pytest.raises(OutputError) as caught:
+        CubeRun(request, restart=restart)
+    assert str(caught.value) == f"{kept} is there already. Choose another name, or delete it first."
+    assert (kept / "notes" if kept.is_dir() else kept).read_text() == "mine"
+    assert not request.out.with_name(f"{request.out.name}.journal").exists()
+
+
+def test_a_survey_may_have_a_partial_name(request_for):
+    request = request_for("facies.sgy", keep_partial=True)
+    survey = request.cube.rename(request.cube.with_name("facies.partial.sgy"))
+    before = survey.read_bytes()
+    with pytest.raises(OutputError) as caught:
+        CubeRun(replace(request, cube=survey))
+    assert str(caught.value) == f"{survey} is the survey itself; choose another name for the facies."
+    assert survey.read_bytes() == before
+
+
+def test_what_has_appeared_under_the_name_meanwhile_stays(request_for):
+    request = request_for("facies.sgy", confidence=True)
+    run = CubeRun(request)
+    appeared = request.out.with_name("facies.confidence.sgy")
+    appeared.write_text("mine")
+    with pytest.raises(OutputError) as caught:
+        run.work()
+    assert str(caught.value) == (
+        f"{appeared} has appeared meanwhile, and is not replaced. Move it away, and the same command gives its name to "
+        f"{appeared.with_name('.facies.confidence.sgy.partial')}, which is whole."
+    )
+    assert appeared.read_text() == "mine"
+    appeared.unlink()
+    again = CubeRun(request)
+    assert not again.remaining
+    again.work()
+    CubeRun(other := request_for("other.sgy", confidence=True)).work()
+    assert contents(request.out) == contents(other.out)
+    assert not request.out.with_name("facies.sgy.journal").exists()
+
+
 def test_nor_with_another_model_or_source(interrupted, sliced_model):
     with pytest.raises(OutputError, match=r"its model is tiny \(\w+\), and tiny \(\w+\) is asked for now"):
         CubeRun(replace(interrupted, model=str(sliced_model(10))))
