@@ -17,7 +17,6 @@ import argparse
 import itertools
 import json
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,26 +41,21 @@ SEED = 2018
 def main() -> None:
     asked = arguments()
     print(describe_machine())
-    columns = f"{'network':<15}{'guard':>6}{'seed':>6}{'trained on':>12}{'tested on':>11}{'test':>8}{'time':>8}"
+    columns = f"{'network':<15}{'guard':>6}{'seed':>6}{'trained on':>12}{'tested on':>11}{'test':>8}"
     print(f"{columns}  finds less of")
     for guard, network, seed in itertools.product(GUARDS, NETWORKS, range(SEED, SEED + asked.seeds)):
         request = FitRequest(network, asked.survey, (asked.picks,), seed=seed, weights=asked.weights)
         prepared = prepare(request)
         prepared = replace(prepared, split=split_apart(prepared.placed, seed, guard, TESTED))
-        started = time.perf_counter()
         run = Run(asked.runs / f"{network}-guard-{guard}-seed-{seed}")
         if not (run.folder / "card.json").exists():
             run.folder.mkdir(parents=True)
             fit(prepared, run)
         scores = json.loads((run.folder / "scores.json").read_text(encoding="utf-8"))["test"]
-        missed = [f"{name} ({share:.0%})" for name, share in scores["recall"].items() if share < 0.9]
-        train, test = prepared.split.train, prepared.split.test
-        print(
-            f"{network:<15}{guard:>6}{seed:>6}{train.size:>12,}{test.size:>11,}{scores['accuracy']:>8.1%}"
-            f"{time.perf_counter() - started:>6.0f} s  {', '.join(missed)}",
-            flush=True,
-        )
-    untested = np.setdiff1d(np.arange(len(FACIES_NAMES)), prepared.placed.facies[test])
+        sizes = f"{prepared.split.train.size:>12,}{prepared.split.test.size:>11,}"
+        missed = ", ".join(f"{name} ({share:.0%})" for name, share in scores["recall"].items() if share < 0.9)
+        print(f"{network:<15}{guard:>6}{seed:>6}{sizes}{scores['accuracy']:>8.1%}  {missed}", flush=True)
+    untested = np.setdiff1d(np.arange(len(FACIES_NAMES)), prepared.placed.facies[prepared.split.test])
     print(f"not among the test picks: {', '.join(FACIES_NAMES[code] for code in untested) or 'none'}")
 
 

@@ -16,7 +16,7 @@ from infer.survey import open_survey
 from trainer.augmentation import NO_AUGMENTATION, Augmentation, mirrored_along_line, mixed
 from trainer.dataset import LabelledSection, PatchBatches, TrainingBatches
 from trainer.picks import PickCounts, PicksError, PlacedPicks, place_picks, read_line_picks, read_picks
-from trainer.splits import split_blocked, split_random
+from trainer.splits import split_apart, split_blocked, split_random
 
 
 @pytest.fixture
@@ -171,6 +171,18 @@ def test_blocks_of_traces_are_tested_on_with_guards_between() -> None:
         "method": "blocked", "seed": 1, "block": 48, "guard": 32, "validation_fraction": 0.1, "train": split.train.size,
         "validation": split.validation.size, "test": split.test.size, "left_out": split.unused,
     }  # fmt: skip
+
+
+def test_fewer_blocks_may_lie_further_from_what_is_trained_on() -> None:
+    trace = np.repeat(np.arange(951), 3)
+    facies = np.zeros(trace.size, np.int8)
+    picks = PlacedPicks("inline", 339, trace, np.tile([5, 50, 400], 951), facies, PickCounts(0, 0, 0, 0, 0, 0, 0))
+    split = split_apart(picks, 1, 122, slice(1, None, 8))
+    tested = np.unique(trace[split.test])
+    assert np.unique(tested // 48).tolist() == [1, 9, 17]
+    trained = np.union1d(trace[split.train], trace[split.validation])
+    assert np.abs(trained[:, None] - tested).min() == 123
+    assert split.summary()["guard"] == 122
 
 
 @pytest.mark.shared
