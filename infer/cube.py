@@ -70,11 +70,12 @@ class CubeRun:
             check_not_survey(path, request.cube)
         journal = request.out.with_name(f"{request.out.name}.journal")
         if journal.exists():
-            with _sentences(request.out):
-                with held(journal):
-                    pass  # nobody else is at work
+            with sentences(request.out):
+                with held(journal):  # nobody else is at work
+                    if restart:
+                        self._forget(journal)
                 if restart:
-                    self._forget(journal)
+                    journal.unlink()
         if not journal.exists() and request.keep_partial:
             for path in self.partials.values():
                 _check_free(path)
@@ -85,12 +86,10 @@ class CubeRun:
         if named and self.remaining:
             _check_free(self.files[min(named)])
         if not self.journal.done or written | named != set(self.files):
-            with _sentences(request.out):
+            with sentences(request.out):
                 self._begin()
 
     def _begin(self) -> None:
-        for path in self.partials.values():
-            _delete(path)
         folder = self.plan.request.out.parent
         free, needed = shutil.disk_usage(folder).free, self.store.bytes_needed
         if needed > free:
@@ -98,8 +97,9 @@ class CubeRun:
                 f"{self.plan.request.out} would take {needed / 1e9:,.1f} GB, and {folder} has {free / 1e9:,.1f} GB "
                 "free. Make room, or choose another folder or a --region."
             )
-        self.journal.start()  # from now on what lies under these names is this run's
-        with self.forgotten_unless_begun():
+        with self.journal.started(), self.forgotten_unless_begun():  # what is under these names is this run's now
+            for path in self.partials.values():
+                _delete(path)
             self.store.create(filled=self.plan.request.keep_partial)
 
     def _forget(self, journal: Path) -> None:
@@ -110,7 +110,6 @@ class CubeRun:
         for path in _partials(outputs_of(self.plan.request.out, dict.fromkeys(quantities)), visible=visible).values():
             check_not_survey(path, self.plan.request.cube)
             _delete(path)
-        journal.unlink()
 
     @contextmanager
     def forgotten_unless_begun(self) -> Iterator[None]:
@@ -148,7 +147,7 @@ class CubeRun:
         remaining = self.remaining
         done = Advance(self.plan.lines - sum(map(self.lines_of, remaining)), self.plan.lines, 0)
         with (
-            _sentences(self.plan.request.out),
+            sentences(self.plan.request.out),
             self.journal.held(),
             self.forgotten_unless_begun(),
             ThreadPoolExecutor(1) as reading,
@@ -167,7 +166,8 @@ class CubeRun:
                 behind = [writing.submit(self.keep, block, values)]
             for written in behind:
                 written.result()
-        self.finish()
+            self.give_names()
+        self.journal.remove()
 
     def _telling(self, report: Report | None, before: Advance, block: Block) -> Progress:
         lines = self.lines_of(block)
@@ -184,18 +184,19 @@ class CubeRun:
         self.store.write(block, values)
         self.journal.add(block.number)
 
-    def finish(self) -> None:
-        """Give the files their names: all blocks are done."""
-        with _sentences(self.plan.request.out):
-            for name, partial in self.partials.items():
-                if partial.exists():  # all quantities of a .zarr are in one
-                    if self.files[name].exists():
-                        raise OutputError(
-                            f"{self.files[name]} has appeared meanwhile, and is not replaced. Move it away, and the "
-                            f"same command gives its name to {partial}, which is whole."
-                        )
-                    partial.rename(self.files[name])
-            self.journal.remove()
+    def give_names(self) -> None:
+        """Give the files their names: all blocks are done.
+
+        Raises OutputError: there is something under one of them.
+        """
+        for name, partial in self.partials.items():
+            if partial.exists():  # all quantities of a .zarr are in one
+                if self.files[name].exists():
+                    raise OutputError(
+                        f"{self.files[name]} has appeared meanwhile, and is not replaced. Move it away, and the same "
+                        f"command gives its name to {partial}, which is whole."
+                    )
+                partial.rename(self.files[name])
 
 
 def open_store(plan: Plan, partials: Mapping[str, Path]) -> Store:
@@ -312,7 +313,7 @@ def _delete(path: Path) -> None:
 
 
 @contextmanager
-def _sentences(out: Path) -> Iterator[None]:
+def sentences(out: Path) -> Iterator[None]:
     """What the system says of a file that it does not take, as a sentence."""
     try:
         yield

@@ -6,15 +6,18 @@ All machines see the survey and the output under the same paths, and have this v
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from distributed import Client, KilledWorker, as_completed
+from distributed.client import FutureCancelledError
+from distributed.comm import CommClosedError
 from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.comm.registry import get_backend
 
-from infer.cube import Advance, CubeRun, Report, Store, compute_block, count_samples, open_store, read_block
+from infer.cube import Advance, CubeRun, Report, Store, compute_block, count_samples, open_store, read_block, sentences
 from infer.cube_plan import Block, CubeRequest, Plan
 from infer.errors import DeviceError, OutputError
 
@@ -30,12 +33,11 @@ def work_with_dask(run: CubeRun, address: str, report: Report | None = None) -> 
     Raises DeviceError: no scheduler there, no workers, or a block that every worker was lost with. OutputError: a
     worker sees another survey, model or output, or another run is at work on it. Otherwise what `CubeRun.work` raises.
     """
-    with run.journal.held():
-        with run.forgotten_unless_begun():
-            client = _client(address)
-        with client:
+    with sentences(run.plan.request.out), run.journal.held(), run.forgotten_unless_begun():
+        with _client(address) as client:
             _work(run, client, report)
-    run.finish()
+        run.give_names()
+    run.journal.remove()
 
 
 def _work(run: CubeRun, client: Client, report: Report | None) -> None:
@@ -56,6 +58,8 @@ def _work(run: CubeRun, client: Client, report: Report | None) -> None:
                 report(done)
     except KilledWorker as error:
         raise DeviceError(f"A block was given up after several workers were lost with it: {error}") from error
+    except (FutureCancelledError, CancelledError, CommClosedError) as error:
+        raise DeviceError(f"The dask scheduler at {client.scheduler.addr} was lost: {error}.") from error
     finally:
         client.cancel(futures)
 

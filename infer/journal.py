@@ -27,11 +27,19 @@ class Journal:
         if path.exists():
             self._read()
 
-    def start(self) -> None:
-        """Begin anew, with nothing done."""
-        self.done = set()
-        with self.path.open("wb") as file:
-            _write_line(file, self._run)
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Begin anew, with nothing done, and keep other runs from it.
+
+        Raises OutputError: another one is at work.
+        """
+        self.path.touch()
+        with held(self.path):
+            self.done = set()
+            with self.path.open("r+b") as file:
+                file.truncate()
+                _write_line(file, self._run)
+            yield
 
     def add(self, block: int) -> None:
         """Note a block that is on the disk."""
@@ -51,6 +59,8 @@ class Journal:
         """
         before = self.done
         with held(self.path):
+            with self.path.open("r+b") as file:  # what is torn would go on in the next line
+                file.truncate(file.read().rfind(b"\n") + 1)
             self._read()
             if self.done != before:
                 raise OutputError(f"Another run has been at work on {self.path} meanwhile. The same command goes on.")
@@ -59,8 +69,9 @@ class Journal:
     def _read(self) -> None:
         try:
             lines = self.path.read_bytes().split(b"\n")[:-1]  # what follows the last line end is torn
-            entries = [json.loads(line) for line in lines]
-        except (OSError, ValueError) as error:
+            entries = [dict(json.loads(line)) for line in lines]
+            done = {int(entry["block"]) for entry in entries[1:]}
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise OutputError(f"{self.path} cannot be read as the journal of a run: {error}.") from error
         if not entries:
             return
@@ -72,16 +83,15 @@ class Journal:
                 f"{_shown(self._run.get(name))} is asked for now. Ask for the same as then to go on with it, or start "
                 "over with --restart."
             )
-        self.done = {entry["block"] for entry in entries[1:]}
+        self.done = done
 
 
 def begun(path: Path) -> dict[str, Any]:
     """What the run is that the journal at `path` is of; nothing where the journal does not say it."""
     try:
-        first: dict[str, Any] = json.loads(path.read_bytes().split(b"\n")[0])
-    except ValueError:
+        return dict(json.loads(path.read_bytes().split(b"\n")[0]))
+    except (ValueError, TypeError):
         return {}
-    return first
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from infer import classify, load_model, open_survey
 from infer.cli import app
 from infer.cube import CubeRun
 from infer.cube_plan import CubeRequest, Plan
+from infer.cube_sgy import SegyStore
 from infer.demo import write_demo
 from infer.errors import Cancelled, DeviceError, InferError, LineNotFoundError, OptionError, OutputError
 from infer.region import Region
@@ -374,9 +375,42 @@ def test_a_torn_journal_costs_its_last_block(interrupted):
     assert CubeRun(interrupted).journal.done == set()
     journal.write_bytes(whole + b'{"blo')
     assert CubeRun(interrupted).journal.done == {0}
-    journal.write_bytes(b"no journal\n")
-    with pytest.raises(OutputError, match="cannot be read as the journal of a run"):
-        CubeRun(interrupted)
+    for damaged in (b"no journal\n", b"123\n", whole + b'{"lock": 1}\n'):
+        journal.write_bytes(damaged)
+        with pytest.raises(OutputError, match="cannot be read as the journal of a run"):
+            CubeRun(interrupted)
+
+
+def test_it_goes_on_after_a_torn_line_more_than_once(interrupted, monkeypatch):
+    journal = interrupted.out.with_name("facies.sgy.journal")
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"blo')
+    with monkeypatch.context() as patched:
+        patched.setattr(CubeRun, "give_names", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            CubeRun(interrupted).work()
+    assert journal.read_bytes().startswith(whole + b'{"block": ')
+    assert CubeRun(interrupted).journal.done == {0, 1}
+
+
+@pytest.mark.parametrize("keep_partial", [False, True])
+def test_a_second_start_does_not_begin_over_what_the_first_has_done(request_for, keep_partial, monkeypatch):
+    request = request_for("facies.sgy", keep_partial=keep_partial)
+    first, refused = [], []
+
+    def create(store, *, filled):
+        made(store, filled=filled)
+        if not first:
+            first.append(True)
+            with pytest.raises(OutputError) as caught:
+                CubeRun(request)
+            refused.append(str(caught.value))
+
+    made = SegyStore.create
+    monkeypatch.setattr(SegyStore, "create", create)
+    CubeRun(request).work()
+    assert refused[0].startswith("Another run is at work on the same output")
+    assert request.out.exists()
 
 
 @pytest.mark.parametrize("options", [{}, {"keep_partial": True}])
