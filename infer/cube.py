@@ -40,6 +40,9 @@ class Advance:
 class Store(Protocol):
     """Where blocks go: a SegyStore or a ZarrStore."""
 
+    warnings: tuple[str, ...]
+    """Sentences on what the file will not say as the survey does."""
+
     @property
     def bytes_needed(self) -> int:
         """On the disk, at most."""

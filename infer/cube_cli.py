@@ -116,6 +116,7 @@ def cube(
     run = CubeRun(request, restart=restart)
     say = silence if quiet else print
     warn(*run.plan.survey.warnings, *request.region.left_out(run.plan.survey), *run.plan.sparse(other_way="--along"))
+    warn(*run.store.warnings)
     loaded = run.plan.model
     for what, reason in (("On the CPU", loaded.device_reason), ("By patches", loaded.no_slice_reason)):
         if reason:

@@ -6,32 +6,48 @@ import os
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infer import _segy
 from infer.cube_plan import LINES, Block, Plan
-from infer.region import Box
+from infer.errors import OutputError
 from infer.section import NO_DATA
 from infer.segy_output import file_header, trace_rows
-from infer.survey import Survey
+from infer.survey import TIME_SCALARS, Survey
 
 _PIECE = 4096  # traces that are written at once, at most
+_LONGEST_DELAY = 32_767
+_EXACT_MS = 1e-5
+_SCALARS = (1, -10, -100, -1000, -10_000, 10, 100, 1000, 10_000)  # of times: the finest is not the first to be tried
 
 
 class SegyStore:
     """One file a quantity. Blocks have their own places in it, so that any process may write any block."""
 
     def __init__(self, plan: Plan, partials: Mapping[str, Path]) -> None:
-        """partials: by quantity, where to write until all is whole."""
+        """partials: by quantity, where to write until all is whole.
+
+        Raises OutputError: trace headers cannot say when a part of their samples begins.
+        """
         self._survey, self._box, self._partials = plan.survey, plan.box, dict(partials)
         self._dtypes = plan.quantities
         whole = plan.box.shape[:2] == (plan.survey.inlines.count, plan.survey.crosslines.count)
         everything = Block(0, plan.box.inlines, plan.box.crosslines)
         self._kept = None if whole else self._traces_of(everything)  # of the source; None: all
-        self._header_changes = _of_shorter_traces(plan.survey, plan.box)
+        self._header_changes: list[tuple[int, NDArray[np.uint8]]] = []
+        self.warnings: tuple[str, ...] = ()
+        if len(plan.box.samples) < plan.survey.n_samples:
+            first_ms = float(plan.survey.twt_ms[plan.box.samples.start])
+            first = _FirstTime.of(plan.survey, first_ms)
+            self._header_changes = _of_shorter_traces(len(plan.box.samples), first, plan.survey.file.byte_order)
+            if abs(first.said_ms - first_ms) > _EXACT_MS:
+                self.warnings = (
+                    f"The first sample is at {first_ms:g} ms, and trace headers of {plan.survey.path.name} can only "
+                    f"say {first.said_ms:g} ms: all times in a .sgy are that much off.",
+                )
 
     @property
     def bytes_needed(self) -> int:
@@ -106,12 +122,43 @@ def _within(of_trace: NDArray[np.int32], numbers: NDArray[np.int32], part: range
     return found
 
 
-def _of_shorter_traces(survey: Survey, box: Box) -> list[tuple[int, NDArray[np.uint8]]]:
+class _FirstTime(NamedTuple):
+    """How trace headers say when their first sample is."""
+
+    delay: int
+    scalar: int | None  # None: SEG-Y rev 0 has none
+    said_ms: float
+
+    @classmethod
+    def of(cls, survey: Survey, first_ms: float) -> _FirstTime:
+        """The first way of saying it exactly, the survey's own before all others; else the closest one.
+
+        Raises OutputError: no header can say it.
+        """
+        file = survey.file
+        scalars: list[int | None] = [None]
+        if file.binary.revision >= (1, 0):
+            own = int(file.column(file.headers(np.array([0])), _segy.TIME_SCALAR)[0])
+            scalars = [*(own for _ in range(own in (0, *TIME_SCALARS))), *_SCALARS]
+        ways = []
+        for scalar in scalars:
+            factor = float(_segy.factors(np.array([scalar or 0], np.int16))[0])
+            delay = round(first_ms / factor)
+            if abs(delay) <= _LONGEST_DELAY:
+                ways.append(cls(delay, scalar, delay * factor))
+        if not ways:
+            raise OutputError(
+                f"Traces that begin at {first_ms:g} ms cannot be written as SEG-Y of {survey.path.name}: its trace "
+                f"headers have room for {_LONGEST_DELAY:,} ms. Choose a .zarr, or no times in the --region."
+            )
+        return min(ways, key=lambda way: round(abs(way.said_ms - first_ms), 6))
+
+
+def _of_shorter_traces(n_samples: int, first: _FirstTime, order: str) -> list[tuple[int, NDArray[np.uint8]]]:
     """What trace headers say of their samples where these are only some: the first byte, from 0, and the bytes."""
-    if len(box.samples) == survey.n_samples:
-        return []
-    order = survey.file.byte_order
-    scalar = survey.file.column(survey.file.headers(np.array([0])), _segy.TIME_SCALAR)
-    delay = survey.twt_ms[box.samples.start] / float(_segy.factors(scalar)[0])
-    numbers = ((_segy.SAMPLES, len(box.samples)), (_segy.DELAY_MS, round(delay)))
+    numbers = [(_segy.DELAY_MS, first.delay)]
+    if n_samples <= 0xFFFF:
+        numbers.append((_segy.SAMPLES, n_samples))
+    if first.scalar is not None:
+        numbers.append((_segy.TIME_SCALAR, first.scalar))
     return [(field.byte - 1, np.array([value], order + field.type).view(np.uint8)) for field, value in numbers]

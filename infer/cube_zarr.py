@@ -27,6 +27,8 @@ _ACROSS, _OF_BOTH, _SAMPLES = 128, 32, 128
 class ZarrStore:
     """One group for all quantities. Blocks hold whole chunks, so that any process may write any block."""
 
+    warnings: tuple[str, ...] = ()
+
     def __init__(self, plan: Plan, partial: Path) -> None:
         """partial: where to write until all is whole."""
         self._plan, self._partial = plan, partial

@@ -16,8 +16,9 @@ from infer.facies import FACIES_COLOURS, FACIES_NAMES
 from infer.section import NO_DATA, LineKind
 from infer.survey import Survey, open_survey
 
-_OF_A_PART = slice(108, 118)
-"""Of a trace header, what differs where only some times were classified: delay, mutes, samples and their interval."""
+_OF_A_PART = np.r_[108:118, 214:216]
+"""Of a trace header, what differs where only some times were classified: delay, mutes, samples and their interval, and
+the scalar of times."""
 
 
 @dataclass(frozen=True, eq=False)

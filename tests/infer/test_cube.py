@@ -142,6 +142,61 @@ def test_a_region_is_that_part_of_the_whole(request_for):
     np.testing.assert_array_equal(open_survey(request.out).twt_ms, np.arange(24, 64, 4))
 
 
+@pytest.mark.parametrize(
+    ("revision", "scalar", "delay", "interval_us", "twt", "first", "says"),
+    [
+        (1, 0, 0, 4000, "404:440", 404, (404, 0)),
+        (1, 1000, 0, 4000, "404:440", 404, (404, 1)),
+        (1, 10, 0, 4000, "404:440", 404, (404, 1)),
+        (1, -10, 0, 4000, "404:440", 404, (4040, -10)),
+        (1, -100, 0, 4000, "404:440", 404, (404, 1)),
+        (1, -1000, 0, 4000, "404:440", 404, (404, 1)),
+        (1, 7, 0, 4000, "404:440", 404, (404, 1)),
+        (1, 0, 32_000, 4000, "32800:32840", 32_800, (3280, 10)),
+        (1, 0, 0, 2500, "252.5:260", 252.5, (2525, -10)),
+        (1, 0, 0, 250, "25.25:26", 25.25, (2525, -100)),
+        (0, 37, 0, 4000, "400:440", 400, (400, 37)),
+        (0, -100, 0, 4000, "400:440", 400, (400, -100)),
+        (0, 0, 0, 2500, "255:260", 255, (255, 0)),
+    ],
+)
+def test_a_part_says_when_it_begins(build_segy, request_for, revision, scalar, delay, interval_us, twt, first, says):
+    positions = grid(range(1, 5), range(1, 5))
+    path = build_segy(
+        positions,
+        reflections(16, 300),
+        name="long.sgy",
+        interval_us=interval_us,
+        says={3501: ("B", revision)},
+        traces_say={109: ("h", [delay] * 16), 215: ("h", [scalar] * 16)},
+    )
+    request = replace(request_for("part.sgy", region=Region.parse(f"twt={twt}")), cube=path)
+    run = CubeRun(request)
+    assert run.store.warnings == ()
+    run.work()
+    assert open_survey(request.out).first_twt_ms == pytest.approx(first, abs=1e-6)
+    with segyio.open(request.out, ignore_geometry=True) as file:
+        assert {(file.attributes(109)[n].item(), file.attributes(215)[n].item()) for n in range(16)} == {says}
+
+
+def test_a_part_that_cannot_say_when_it_begins(build_segy, request_for):
+    positions = grid(range(1, 5), range(1, 5))
+    delays = {109: ("h", [32_767] * 16)}
+    path = build_segy(positions, reflections(16, 30), name="late.sgy", traces_say=delays)
+    with pytest.raises(OutputError) as caught:
+        CubeRun(replace(request_for("part.sgy", region=Region.parse("twt=32800:32850")), cube=path))
+    assert str(caught.value) == (
+        "Traces that begin at 32803 ms cannot be written as SEG-Y of late.sgy: its trace headers have room for 32,767 "
+        "ms. Choose a .zarr, or no times in the --region."
+    )
+    path = build_segy(positions, reflections(16, 30), name="half.sgy", interval_us=2500)
+    run = CubeRun(replace(request_for("part.sgy", region=Region.parse("twt=2.5:40")), cube=path))
+    assert run.store.warnings == (
+        "The first sample is at 2.5 ms, and trace headers of half.sgy can only say 2 ms: all times in a .sgy are that "
+        "much off.",
+    )
+
+
 def test_what_a_region_asks_for_beyond_the_survey_is_said(request_for):
     request = request_for("part.sgy")
     command = ["cube", str(request.cube), str(request.out), "--model", str(request.model), "--device", "cpu"]
