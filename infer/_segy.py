@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from itertools import pairwise
 from pathlib import Path
@@ -132,6 +132,7 @@ class SegyFile:
     n_traces: int
     first_byte: int  # of the first trace, from 0
     warnings: tuple[str, ...] = ()
+    folder: Path = field(default_factory=Path.cwd)  # the working directory that the path is from
 
     @property
     def byte_order(self) -> ByteOrder:
@@ -150,7 +151,7 @@ class SegyFile:
 
     def preamble(self) -> bytes:
         """Everything before the first trace: text, binary and extended text headers."""
-        with _opened(self.path) as file:
+        with _opened(self.folder / self.path) as file:
             return file.read(self.first_byte)
 
     def headers(self, traces: NDArray[np.intp]) -> NDArray[np.uint8]:
@@ -186,8 +187,8 @@ class SegyFile:
         self, columns: dict[str, NDArray[Any]], fields: Mapping[str, Field], first: int, headers: NDArray[np.uint8]
     ) -> None:
         """Put the fields of these raw headers `[trace, byte]` into their columns, from trace `first` on."""
-        for name, field in fields.items():
-            columns[name][first : first + len(headers)] = self.column(headers, field)
+        for name, of_header in fields.items():
+            columns[name][first : first + len(headers)] = self.column(headers, of_header)
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]:
         """The whole file, some MB at a time: the first trace, raw headers `[trace, byte]`, samples `[trace, sample]`.
@@ -209,7 +210,7 @@ class SegyFile:
     def _whole_blocks(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         step = max(1, BLOCK_BYTES // self.trace_bytes)
         buffer = np.empty((min(step, self.n_traces), self.trace_bytes), np.uint8)
-        with _opened(self.path) as file:
+        with _opened(self.folder / self.path) as file:
             file.seek(self.first_byte)
             for first in range(0, self.n_traces, step):
                 block = buffer[: self.n_traces - first]
@@ -221,7 +222,7 @@ class SegyFile:
         rows = np.empty((len(traces), n_bytes), np.uint8)
         whole = n_bytes == self.trace_bytes
         breaks = np.flatnonzero(np.diff(traces) != 1) + 1 if whole else np.arange(1, len(traces))
-        with _opened(self.path) as file:
+        with _opened(self.folder / self.path) as file:
             for first, last in pairwise([0, *breaks.tolist(), len(traces)] if len(traces) else []):
                 file.seek(self.first_byte + int(traces[first]) * self.trace_bytes)
                 _fill(file, rows[first:last], self.path)

@@ -23,8 +23,18 @@ from infer.section import LineKind, Section
 INLINE_BYTE, CROSSLINE_BYTE = 189, 193
 """Where SEG-Y rev 1 and later keep the line numbers."""
 
-KNOWN_PAIRS = ((9, 21), (17, 13), (5, 21), (17, 21), (233, 237), (41, 45), (73, 77), (181, 185))
-"""Where other writers keep inline and crossline numbers, likeliest first."""
+KNOWN_PAIRS = (
+    (INLINE_BYTE, CROSSLINE_BYTE),
+    (9, 21),
+    (17, 13),
+    (5, 21),
+    (17, 21),
+    (233, 237),
+    (41, 45),
+    (73, 77),
+    (181, 185),
+)
+"""Where inline and crossline numbers may be, the usual place first, and then others' likeliest first."""
 
 CLIP_TRACES = 1500
 CLIP_SAMPLES = 20_000_000
@@ -271,10 +281,12 @@ def open_survey(
     from 1: 189 and 193 unless given (SEG-Y rev 1).
 
     Raises SurveyNotFoundError: no such file; SurveyError: it is not SEG-Y, truncated, pre-stack, or without usable line
-    numbers; OptionError: a header byte outside 1 to 237.
+    numbers; OptionError: a header byte outside 1 to 237, or the same for both.
     """
     il_byte = _check_byte("inline", INLINE_BYTE if inline_byte is None else inline_byte)
     xl_byte = _check_byte("crossline", CROSSLINE_BYTE if crossline_byte is None else crossline_byte)
+    if il_byte == xl_byte:
+        raise OptionError(f"The inline and the crossline number cannot both begin at byte {il_byte}.")
     file = _segy.read_layout(Path(path))
     columns = file.columns(_fields(il_byte, xl_byte))
     grid, grid_warnings = _find_grid(file, columns, il_byte, xl_byte)
@@ -407,6 +419,8 @@ def _grid_warnings(grid: _Grid) -> list[str]:
 def _where_else(file: SegyFile) -> str:
     """What to try where the line numbers are elsewhere: the pair of known places that makes a grid, if one does."""
     pair = _other_pair(file)
+    if pair == (INLINE_BYTE, CROSSLINE_BYTE):
+        return f"The usual bytes {pair[0]} and {pair[1]} hold a grid: leave out `--inline-byte` and `--crossline-byte`."
     if pair:
         return f"Bytes {pair[0]} and {pair[1]} hold a grid: try `{_flags(*pair)}`."
     return "Say where they are with `--inline-byte` and `--crossline-byte`."

@@ -134,17 +134,31 @@ def test_header_bytes_out_of_range(build_segy):
     with pytest.raises(OptionError) as caught:
         open_survey(path, inline_byte=238)
     assert str(caught.value) == "The inline number's first byte must be from 1 to 237, not 238."
+    with pytest.raises(OptionError) as caught:
+        open_survey(path, crossline_byte=189)
+    assert str(caught.value) == "The inline and the crossline number cannot both begin at byte 189."
+
+
+def test_a_survey_is_found_from_another_folder(build_segy, tmp_path, monkeypatch):
+    build_segy(PLACES, reflections(12, 30))
+    monkeypatch.chdir(tmp_path)
+    survey = open_survey("cube.sgy")
+    expected = survey.read_inline(survey.inlines.first).amplitude
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    np.testing.assert_array_equal(survey.read_inline(survey.inlines.first).amplitude, expected)
+    assert survey.path == Path("cube.sgy")
 
 
 def test_wrong_header_bytes_are_refused(build_segy):
     path = build_segy(PLACES, reflections(12, 30))
     assert refusal(path, inline_byte=9, crossline_byte=21) == (
         f"{path} has no line numbers: all 12 traces say inline 0, crossline 0. "
-        "Say where they are with `--inline-byte` and `--crossline-byte`."
+        "The usual bytes 189 and 193 hold a grid: leave out `--inline-byte` and `--crossline-byte`."
     )
     assert refusal(path, inline_byte=191, crossline_byte=195) == (
         f"{path} has no usable inline numbers in trace header bytes 191-194: 3 different ones from 327680 to 458752. "
-        "Say where they are with `--inline-byte` and `--crossline-byte`."
+        "The usual bytes 189 and 193 hold a grid: leave out `--inline-byte` and `--crossline-byte`."
     )
 
 
