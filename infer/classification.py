@@ -94,7 +94,7 @@ def probabilities_at(
 
 def check_options(stride: int, batch_size: int | None, amplitude_clip: float | None) -> None:
     """Raise OptionError unless these can be used; None stands for a value to be chosen later."""
-    if stride < 1:
+    if stride < 1 or stride != int(stride):
         raise OptionError(f"The stride counts traces and samples, so a stride of {stride} makes no sense.")
     if batch_size is not None and batch_size < 1:
         raise OptionError(f"A batch holds at least one patch, so a batch size of {batch_size} makes no sense.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -74,15 +75,23 @@ class Section:
         >>> section.shape, section.live.tolist(), section.silenced
         ((3, 2), [False, True, True], 1)
 
-        Raises OptionError: the arrays do not fit together, or amplitudes are no real numbers.
+        Raises OptionError: the arrays do not fit together, amplitudes are no real numbers, or `crossing`, `number` and
+        times are none.
         """
         own = _own_copy(amplitude)
         silenced = silence(own)
-        along = np.arange(len(own), dtype=np.int32) if crossing is None else np.array(crossing, np.int32)
-        numbers = np.full(len(own), number, np.int32)
+        along = _line_numbers(np.arange(len(own)) if crossing is None else crossing, "crossing")
+        if (np.diff(along.astype(np.int64)) <= 0).any():
+            raise OptionError("The crossing lines' numbers ascend along a section: turn it round where they descend.")
+        numbers = np.full(len(own), _line_numbers(number, "number"))
+        if not (math.isfinite(first_twt_ms) and 0 < sample_interval_ms < math.inf):
+            raise OptionError(
+                f"A section's samples begin at a time and are some ms apart, not at {first_twt_ms:g} ms and "
+                f"{sample_interval_ms:g} ms."
+            )
         inline, crossline = (numbers, along) if kind == "inline" else (along, numbers)
         twt_ms: NDArray[np.float64] = first_twt_ms + sample_interval_ms * np.arange(own.shape[1], dtype=np.float64)
-        return cls(kind, number, own, inline, crossline, twt_ms, is_live(own), silenced)
+        return cls(kind, int(number), own, inline, crossline, twt_ms, is_live(own), silenced)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -106,6 +115,16 @@ class Section:
             are_none = "sample that is no amplitude" if self.silenced == 1 else "samples that are no amplitudes"
             sentences.append(f"{line} has {self.silenced:,} {are_none} (NaN, infinite, 1e30): taken as silence.")
         return tuple(sentences)
+
+
+def _line_numbers(given: ArrayLike, name: str) -> NDArray[np.int32]:
+    """Whole numbers as SEG-Y headers have room for. Raises OptionError: they are none."""
+    numbers = np.asarray(given)
+    with np.errstate(invalid="ignore"):
+        whole = numbers.astype(np.int32) if numbers.dtype.kind in "iuf" else np.empty(0, np.int32)
+    if numbers.dtype.kind not in "iuf" or not np.array_equal(whole, numbers):
+        raise OptionError(f"Line numbers are whole numbers of 32 bits at most, and `{name}` holds others.")
+    return whole
 
 
 def _own_copy(amplitude: ArrayLike) -> NDArray[np.float32]:

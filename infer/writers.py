@@ -51,7 +51,7 @@ def check_surveys_kept(paths: Iterable[Path]) -> None:
 
 
 def write(result: FaciesSection, path: str | Path, survey: Survey | None = None) -> None:
-    """Write `result` to `path`, which appears under its name only when it is whole.
+    """Write `result` to `path`, which appears under its name only when it is whole. What has that name is replaced.
 
     survey: where the line came from. SEG-Y needs its headers, and a picture its name.
 
@@ -63,7 +63,8 @@ def write(result: FaciesSection, path: str | Path, survey: Survey | None = None)
     - `.confidence.sgy`: the same with the confidence, as IEEE float32; 0 without data.
 
     Raises OutputError, DependencyError: see `check_outputs`; OutputError too when the disk does not take it, or the
-    result is of another size than the survey's line. LineNotFoundError: the survey has no line with its number.
+    result is of another size than the survey's line, or of other traces. LineNotFoundError: the survey has no line
+    with its number.
     """
     path = Path(path)
     check_outputs([path], survey.path if survey else None)
@@ -101,6 +102,8 @@ def write_picture(result: FaciesSection, path: Path, name: str, *, bare: bool = 
 
 
 def _draw(result: FaciesSection, path: Path, name: str, *, bare: bool = True) -> None:
+    if not result.section.shape[0]:
+        raise OutputError("A section without traces cannot be drawn.")
     from infer.picture import draw  # matplotlib takes half a second to import
 
     line = f"{result.section.kind} {result.section.number}"
@@ -122,6 +125,11 @@ def _write_sgy(result: FaciesSection, path: Path, survey: Survey | None) -> None
             f"{line_name} has {expected[0]:,} places of {expected[1]:,} samples, and this result "
             f"{result.section.shape[0]:,} traces of {result.section.shape[1]:,}: give the survey that the section was "
             "read from."
+        )
+    if not np.array_equal(result.section.crossing, across.numbers()):
+        raise OutputError(
+            f"This result's traces have other numbers along the {result.section.kind} than {survey.path.name} has, "
+            f"{across}: give `crossing` to `from_amplitude`, ascending, or the survey that the section was read from."
         )
     confident = path.stem.lower().endswith(".confidence")
     samples = np.nan_to_num(result.confidence) if confident else result.facies

@@ -93,3 +93,29 @@ def test_amplitudes_that_are_no_real_numbers_are_refused(amplitude):
 def test_crossing_numbers_are_one_a_trace():
     with pytest.raises(OptionError, match="has 4 values in `crossline`, and this one has 2"):
         Section.from_amplitude(np.eye(4), crossing=[1, 2])
+
+
+@pytest.mark.parametrize("crossing", [[1, 2.5], [1, np.nan], [1, 2**40], ["a", "b"], [False, True]])
+def test_line_numbers_are_whole_numbers(crossing):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(OptionError) as caught:
+            Section.from_amplitude(np.eye(2), crossing=crossing)
+    assert str(caught.value) == "Line numbers are whole numbers of 32 bits at most, and `crossing` holds others."
+    with pytest.raises(OptionError, match="`number` holds others"):
+        Section.from_amplitude(np.eye(2), number=crossing[1])
+
+
+@pytest.mark.parametrize("crossing", [[2, 1], [1, 1]])
+def test_crossing_numbers_ascend(crossing):
+    with pytest.raises(OptionError) as caught:
+        Section.from_amplitude(np.eye(2), crossing=crossing)
+    assert str(caught.value) == (
+        "The crossing lines' numbers ascend along a section: turn it round where they descend."
+    )
+
+
+@pytest.mark.parametrize("times", [{"sample_interval_ms": 0}, {"first_twt_ms": np.nan}, {"sample_interval_ms": np.inf}])
+def test_times_are_some_ms_apart(times):
+    with pytest.raises(OptionError, match=r"^A section's samples begin at a time and are some ms apart, not at "):
+        Section.from_amplitude(np.eye(2), **times)

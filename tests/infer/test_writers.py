@@ -194,6 +194,27 @@ def test_sgy_of_a_result_that_is_not_of_the_surveys_line(cube, tiny_model, tmp_p
     assert not (tmp_path / "line.sgy").exists()
 
 
+def test_sgy_of_traces_with_other_numbers(cube, tiny_model, tmp_path):
+    survey = open_survey(cube)
+    numbers = survey.inlines.numbers()
+    line = survey.read_crossline(5)
+    for crossing in (None, numbers + 1):
+        section = Section.from_amplitude(line.amplitude, "crossline", 5, crossing=crossing)
+        with pytest.raises(
+            OutputError, match=r"^This result's traces have other numbers along the crossline than cube"
+        ):
+            write(classify(section, load_model(tiny_model(8), "cpu"), 1.0), tmp_path / "line.sgy", survey)
+    section = Section.from_amplitude(line.amplitude, "crossline", 5, crossing=numbers)
+    write(classify(section, load_model(tiny_model(8), "cpu"), 1.0), tmp_path / "line.sgy", survey)
+
+
+def test_a_section_without_traces_is_no_picture(tiny_model, tmp_path):
+    result = classify(Section.from_amplitude(np.zeros((0, 9))), load_model(tiny_model(8), "cpu"), 1.0)
+    with pytest.raises(OutputError) as error:
+        write(result, tmp_path / "line.png")
+    assert str(error.value) == "A section without traces cannot be drawn."
+
+
 def test_outputs_that_cannot_be(tmp_path):
     def sentence(*paths):
         with pytest.raises(OutputError) as error:
