@@ -22,6 +22,8 @@ from infer.errors import OptionError, OutputError
 from infer.files import replacing
 from infer.section import NO_DATA
 
+_TEXT_LINE = 80  # bytes
+
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Codes = NDArray[np.int8]
@@ -442,19 +444,30 @@ def write_demo(folder: Path, seed: int = 2018, *, inlines: range = INLINES) -> D
 
     inlines: which to write, consecutive ones out of INLINES with DEMO_INLINE among them; fewer are quicker.
 
-    Raises OptionError: the seed is negative. OutputError: the folder cannot be written to.
+    Raises OptionError: the seed is negative. OutputError: the folder cannot be written to, or has another SEG-Y file of
+    that name.
     """
     if seed < 0:
         raise OptionError(f"A seed is a whole number from 0 up, not {seed}.")
     files = DemoFiles(folder / "demo.sgy", folder / "demo.facies.sgy", folder / "demo.picks.ixz")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for path, content in ((files.survey, AMPLITUDE), (files.facies, TRUE_FACIES)):
+            _check_own(path, _file_header(content, seed, inlines)[:_TEXT_LINE])
         with ExitStack() as stack:
             parts = [stack.enter_context(replacing(path)) for path in (files.survey, files.facies, files.picks)]
             _write(DemoFiles(*parts), seed, inlines)
     except OSError as error:
         raise OutputError(f"Cannot write the demo survey to {folder}: {error.strerror or error}.") from error
     return files
+
+
+def _check_own(path: Path, begins: bytes) -> None:
+    """Raise OutputError where there is a file that does not begin so: it may be somebody's survey."""
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(len(begins)) != begins:
+                raise OutputError(f"{path} is there already, and is no demo survey. Choose another folder.")
 
 
 def _write(files: DemoFiles, seed: int, inlines: range) -> None:

@@ -35,6 +35,18 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoFiles:
     return write_demo(tmp_path_factory.mktemp("demo"))
 
 
+@pytest.mark.parametrize("name", ["demo.sgy", "demo.facies.sgy"])
+def test_another_survey_of_that_name_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"C 1 MY SURVEY".ljust(3600))
+    with pytest.raises(OutputError) as caught:
+        write_demo(tmp_path, inlines=FEW)
+    assert str(caught.value) == f"{tmp_path / name} is there already, and is no demo survey. Choose another folder."
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    (tmp_path / name).unlink()
+    before = contents(write_demo(tmp_path, inlines=FEW))
+    assert contents(write_demo(tmp_path, seed=1, inlines=FEW)) != before  # its own may go
+
+
 @pytest.fixture(scope="module")
 def true_facies(demo: DemoFiles) -> NDArray[np.generic]:
     return cube(demo.facies)
@@ -143,7 +155,7 @@ def test_another_seed_is_another_survey_with_the_same_facies(tmp_path: Path) -> 
 
 
 def test_overwrites_and_leaves_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "demo.sgy").write_text("old")
+    (tmp_path / "demo.picks.ixz").write_text("old")
     write_demo(tmp_path, inlines=FEW)
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
 
