@@ -37,7 +37,7 @@ class FinishedCube:
     def line(self, kind: LineKind, number: int) -> NDArray[np.int8]:
         """The facies `[trace, sample]` of a line.
 
-        Raises LineNotFoundError: it is not in the cube.
+        Raises LineNotFoundError: it is not in the cube. SurveyError: what is there are no facies.
         """
         numbers = self.inline if kind == "inline" else self.crossline
         at = np.flatnonzero(numbers == number)
@@ -45,22 +45,31 @@ class FinishedCube:
             raise LineNotFoundError(
                 f"{self.path.name} has no {kind} {number}: its {kind}s run from {numbers[0]} to {numbers[-1]}."
             )
-        found: NDArray[np.int8] = self.facies[int(at[0])] if kind == "inline" else self.facies[:, int(at[0])]
-        return found
+        return self._checked(self.facies[int(at[0])] if kind == "inline" else self.facies[:, int(at[0])])
 
     def at_time(self, twt_ms: float) -> tuple[NDArray[np.int8], float]:
         """The facies `[inline, crossline]` of the sample nearest to a time, and its time.
 
-        Raises OptionError: the cube has no such time.
+        Raises OptionError: the cube has no such time. SurveyError: what is there are no facies.
         """
-        step = self.twt_ms[1] - self.twt_ms[0] if len(self.twt_ms) > 1 else np.inf
+        step = self.twt_ms[1] - self.twt_ms[0] if len(self.twt_ms) > 1 else 1.0
         sample = int(np.abs(self.twt_ms - twt_ms).argmin())
-        if abs(self.twt_ms[sample] - twt_ms) > step / 2:
+        if not abs(self.twt_ms[sample] - twt_ms) <= step / 2:
             raise OptionError(
                 f"{self.path.name} has no sample at {twt_ms:g} ms: they run from {self.twt_ms[0]:g} to "
                 f"{self.twt_ms[-1]:g} ms."
             )
-        return self.facies[:, :, sample], float(self.twt_ms[sample])
+        return self._checked(self.facies[:, :, sample]), float(self.twt_ms[sample])
+
+    def _checked(self, facies: NDArray[np.int8]) -> NDArray[np.int8]:
+        """Facies that have a name. Raises SurveyError: they are none, but amplitudes of 8 bits perhaps."""
+        low, high = int(facies.min(initial=NO_DATA)), int(facies.max(initial=NO_DATA))
+        if low < NO_DATA or high >= len(self.facies_names):
+            raise SurveyError(
+                f"{self.path.name} holds other numbers than the facies 0 to {len(self.facies_names) - 1}: here from "
+                f"{low} to {high}. Where it is a cube of other facies, say with --model what made it."
+            )
+        return facies
 
     def check_source(self, survey: Survey) -> None:
         """Raise OptionError where a survey lacks lines or times of the cube: it is not the one that was classified."""
@@ -131,10 +140,11 @@ def _open_zarr(path: Path) -> FinishedCube:
         group = zarr.open_group(path, mode="r")
         facies = group["facies"]
         inline, crossline, twt_ms = (group[name][:] for name in ("inline", "crossline", "twt_ms"))
-    except (OSError, KeyError) as error:
+        names, colours = (tuple(facies.attrs[name]) for name in ("facies_names", "facies_colours"))
+        model = str(group.attrs["model"])
+    except (OSError, KeyError, ValueError) as error:  # zarr's own and those of JSON are ValueErrors
         raise SurveyError(f"{path} is no cube of facies as `infer cube` writes it: {error}.") from error
-    names, colours = (tuple(facies.attrs[name]) for name in ("facies_names", "facies_colours"))
-    return FinishedCube(path, inline, crossline, twt_ms, names, colours, str(group.attrs["model"]), facies)
+    return FinishedCube(path, inline, crossline, twt_ms, names, colours, model, facies)
 
 
 @dataclass(frozen=True)

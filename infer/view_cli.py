@@ -47,7 +47,7 @@ def view(
     given = [name for name, value in asked.items() if value is not None]
     if len(given) != 1:
         raise OptionError("Say what to draw: one of --inline N, --crossline N and --twt T.")
-    path = out or Path(f"{cube.stem}_{given[0]}_{asked[given[0]]:g}.png")
+    path = out or Path(f"{cube.stem}_{given[0]}_{asked[given[0]]:.15g}.png")
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path.name}: what `infer view` writes is a picture, a .png.")
     check_outputs([path], cube)

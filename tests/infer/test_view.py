@@ -170,6 +170,34 @@ def test_another_survey_of_the_same_lines_and_times_is_a_warning(build_segy, cub
         )
 
 
+def test_what_is_no_cube_of_facies_is_a_sentence(cube, tmp_path, build_segy):
+    amplitudes = build_segy(grid(range(1, 5), range(1, 5)), reflections(16, 30), code=8, name="amplitudes.sgy")
+    for found in (lambda: open_cube(amplitudes).line("inline", 2), lambda: open_cube(amplitudes).at_time(8)):
+        with pytest.raises(
+            SurveyError, match=r"^amplitudes\.sgy holds other numbers than the facies 0 to 8: here from -"
+        ):
+            found()
+    zarr = pytest.importorskip("zarr")
+    zarr.open_array(tmp_path / "array.zarr", mode="w", shape=(3,), dtype="i4")
+    group = zarr.open_group(tmp_path / "bare.zarr", mode="w")
+    for name in ("facies", "inline", "crossline", "twt_ms"):
+        group.create_array(name, data=np.zeros(3))
+    (tmp_path / "damaged.zarr").mkdir()
+    (tmp_path / "damaged.zarr" / "zarr.json").write_text("{")
+    for name in ("array", "bare", "damaged"):
+        with pytest.raises(SurveyError, match=rf"{name}\.zarr is no cube of facies as `infer cube` writes it: "):
+            open_cube(tmp_path / f"{name}.zarr")
+
+
+@pytest.mark.parametrize("twt", [float("nan"), 99_999])
+def test_a_lone_time_stands_for_no_other(cube, model, tmp_path, twt):
+    out = tmp_path / "lone.sgy"
+    CubeRun(CubeRequest(cube, out, str(model), region=Region(twt=(48, 48)), clip=60.0, device="cpu")).work()
+    assert open_cube(out).at_time(48)[1] == 48
+    with pytest.raises(OptionError, match=r"^lone\.sgy has no sample at "):
+        open_cube(out).at_time(twt)
+
+
 @pytest.mark.parametrize("name", ["line.npz", "line.npy", "line.sgy", "line.confidence.sgy"])
 def test_a_view_is_nothing_but_a_picture(cube, model, tmp_path, name):
     out = tmp_path / "facies.sgy"
