@@ -199,6 +199,7 @@ def _time_slice(
     with _Progress(f"{twt:g} ms", quiet) as progress:
         result = classify_time_slice(plan, progress)
     seconds = time.perf_counter() - started
+    warn(*plan.odd_samples())
     samples = int((result.facies >= 0).sum())
     if not samples:
         raise LineNotFoundError(f"{cube.name} has no live trace to classify.")
@@ -245,7 +246,9 @@ def models() -> None:
             print(f"{name_of(found.path)} ({size}): {found.reason}")
             continue
         card = found.card
-        print(f"{card.name} ({size}): {card.network}, patches of {card.patch_size} x {card.patch_size} samples")
+        print(
+            f"{name_of(found.path)} ({size}): {card.network}, patches of {card.patch_size} x {card.patch_size} samples"
+        )
         print(f"  facies    {', '.join(card.facies_names)}")
         lines = ", ".join(card.training_lines) or "unknown lines"
         print(f"  trained   on {lines} of {card.survey or 'an unknown survey'}")

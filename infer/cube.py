@@ -224,7 +224,9 @@ def read_block(plan: Plan, block: Block) -> Lines:
     """The lines of a block, as far as it depends on them, along every direction in which it is classified."""
     parts = {"inline": (plan.survey.inlines, block.inlines), "crossline": (plan.survey.crosslines, block.crosslines)}
     numbers = {kind: lines.numbers()[part.start : part.stop].tolist() for kind, (lines, part) in parts.items()}
-    return {kind: plan.survey.read_lines(kind, numbers[kind], plan.window(block, kind)) for kind in plan.directions}
+    lines = {kind: plan.survey.read_lines(kind, numbers[kind], plan.window(block, kind)) for kind in plan.directions}
+    plan.silenced |= any(section.silenced for section in lines[plan.directions[0]])
+    return lines
 
 
 def compute_block(

@@ -58,7 +58,11 @@ Probability = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(metavar="N", help="Threads that compute. [default: one a core]")]
 KeepPartial = Annotated[
-    bool, typer.Option("--keep-partial", help="Write to OUT's name with .partial in it, to be looked at early.")
+    bool,
+    typer.Option(
+        "--keep-partial",
+        help="Write to OUT's name with .partial in it, to be looked at early; nothing may have that name.",
+    ),
 ]
 Dask = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Compute on the workers of this dask scheduler (extra `dask`).")
@@ -136,6 +140,7 @@ def cube(
     seconds = time.perf_counter() - started
     for path in dict.fromkeys(run.files.values()):
         say(f"Wrote {path}")
+    warn(*run.plan.odd_samples())
     samples = watched.last.samples
     if not samples and not before:
         warn("There is no live trace in it, so all of it is without data.")

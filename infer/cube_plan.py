@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,6 +97,12 @@ class Plan:
             self.quantities[CONFIDENCE] = np.dtype(np.float32)
         for facies in dict.fromkeys(request.probabilities):
             self.quantities[PROBABILITY + facies] = np.dtype(np.float32)
+        if len({name_of_file(name) for name in self.quantities}) < len(self.quantities):
+            raise OptionError(
+                f"Two of the facies {', '.join(request.probabilities)} have the same name but for letters that file "
+                "names cannot have: ask for one at a time."
+            )
+        self.silenced = False  # whether there was any in what was read so far
         self.block_shape = self._block_shape()
         self.blocks = list(self._blocks())
 
@@ -125,6 +133,11 @@ class Plan:
                     f"Along {kind}s a line has traces at {filled[kind]:.1%} of its places on average: what is "
                     f"classified there is mostly silence.{''.join(others)}"
                 )
+
+    def odd_samples(self) -> Iterator[str]:
+        """A sentence where samples that were read are no amplitudes."""
+        if self.silenced:
+            yield "Some of its samples are no amplitudes (NaN, infinite, 1e30): taken as silence."
 
     def _filled(self, kind: LineKind) -> float:
         """The share of the places of asked lines that have traces, among lines that have any."""
@@ -159,6 +172,7 @@ class Plan:
         twt_ms = float(times[samples.start]), float(times[samples.stop - 1])
         return {
             "source": f"{self.survey.path.name} ({_digest_of_survey(self.survey)})",
+            "source's last change": _last_change(self.survey.path),
             "model": f"{card.name} ({hashlib.sha256(card.to_json().encode()).hexdigest()[:16]})",
             "engine": f"{self.engine} on {self.model.device.kind}",
             "direction": request.along,
@@ -203,16 +217,34 @@ def outputs_of(out: Path, quantities: dict[str, Any]) -> dict[str, Path]:
             f"{out.name} is the name of a confidence, and OUT that of the facies: `{name}{out.suffix} --confidence` "
             "writes both."
         )
-    check_folder(out)
     if suffix == ".zarr":
+        check_folder(out)
         return dict.fromkeys(quantities, out)
-    beside = {name: out.with_name(f"{out.stem}.{name}{out.suffix}") for name in quantities}
-    return beside | {FACIES: out}
+    beside = {name: out.with_name(f"{out.stem}.{name_of_file(name)}{out.suffix}") for name in quantities}
+    beside |= {FACIES: out}
+    for path in beside.values():
+        check_folder(path)
+    return beside
+
+
+def name_of_file(quantity: str) -> str:
+    """The quantity's name as files and arrays have it: a facies' own may hold what they cannot.
+
+    >>> name_of_file("probability_sand/shale: 50 %")
+    'probability_sand_shale_ 50 %'
+    """
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", quantity)
 
 
 def partial_of(path: Path, *, visible: bool) -> Path:
     """Where a file is written to until it is whole."""
     return path.with_name(f"{path.stem}.partial{path.suffix}" if visible else f".{path.name}.partial")
+
+
+def _last_change(path: Path) -> str:
+    """Of a file, in UTC, as finely as the system has it: samples that no digest has looked at may have changed."""
+    seconds, rest = divmod(path.stat().st_mtime_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S}.{rest:09}"
 
 
 def _digest_of_survey(survey: Survey) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from infer.cube_plan import FACIES, Block, Plan
+from infer.cube_plan import FACIES, Block, Plan, name_of_file
 from infer.section import NO_DATA
 
 DIMENSIONS = ("inline", "crossline", "twt_ms")
@@ -57,7 +57,7 @@ class ZarrStore:
             assert array.shape == values.shape  # noqa: S101
         for name, dtype in plan.quantities.items():
             group.create_array(
-                name,
+                name_of_file(name),
                 shape=box.shape,
                 chunks=self._chunks,
                 dtype=dtype,
@@ -74,7 +74,7 @@ class ZarrStore:
         crosslines = slice(block.crosslines.start - box.crosslines.start, block.crosslines.stop - box.crosslines.start)
         group = zarr.open_group(self._partial, mode="r+")
         for name, array in values.items():
-            group[name][inlines, crosslines] = array
+            group[name_of_file(name)][inlines, crosslines] = array
         if hasattr(os, "sync"):  # a block is many files
             os.sync()
 

@@ -18,12 +18,16 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary name ends as the final one does, since writers choose their format by that.
     """
     target = path.resolve()  # a link stays a link, and what it points to is replaced
-    temporary = target.with_name(f".{uuid.uuid4().hex[:12]}.part.{path.name}")
+    temporary = _temporary(target, path.name)
     try:
         yield temporary
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(target: Path, name: str) -> Path:
+    return target.with_name(f".{uuid.uuid4().hex[:12]}.part.{name}")
 
 
 @contextmanager
@@ -46,7 +50,7 @@ def check_folder(path: Path) -> None:
     try:
         writable = path.parent.is_dir() and os.access(path.parent, os.W_OK)
         if writable:
-            path.lstat()
+            _temporary(path, path.name).lstat()  # which is longer than its own name
     except FileNotFoundError:
         pass
     except OSError as error:  # a name that is too long

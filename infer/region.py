@@ -63,7 +63,7 @@ class Region:
         return Box(inlines, crosslines, _samples(self.twt, survey))
 
     def left_out(self, survey: Survey) -> Iterator[str]:
-        """A sentence on every range that reaches beyond what the survey has."""
+        """A sentence on every range that reaches beyond what the survey has, and on a time between samples."""
         inlines, crosslines = survey.inlines, survey.crosslines
         times = float(survey.twt_ms[0]), float(survey.twt_ms[-1])
         ends = (inlines.first, inlines.last), (crosslines.first, crosslines.last), times
@@ -72,6 +72,10 @@ class Region:
         for axis, wanted, (first, last), those in zip(AXES, ranges, ends, there, strict=True):
             if wanted and wanted[0] != wanted[1] and not first <= wanted[0] <= wanted[1] <= last:
                 yield f"Of {axis}={colon(wanted)} the survey has only those {those}; the rest is left out."
+        if self.twt and self.twt[0] == self.twt[1]:
+            nearest_ms = float(survey.twt_ms[_samples(self.twt, survey).start])
+            if abs(nearest_ms - self.twt[0]) > 1e-3:
+                yield f"There is no sample at {self.twt[0]:g} ms: the nearest, at {nearest_ms:g} ms, is taken."
 
 
 class Box(NamedTuple):

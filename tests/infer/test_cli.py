@@ -335,6 +335,12 @@ def test_models_say_precision_and_the_accuracy_of_the_file(infer, tiny_model, tm
     assert [line.strip() for line in said.splitlines()[3:5]] == lines
 
 
+def test_models_are_listed_by_the_name_that_finds_them(infer, tiny_model, tmp_path):
+    (tmp_path / "exported").mkdir()
+    tiny_model(8).rename(tmp_path / "exported" / "mine.onnx")
+    assert infer("models")[1].startswith("mine (")
+
+
 def test_card_prints_and_gives_cards(infer, tiny_model, tmp_path):
     model = tiny_model(8)
     _, said, _ = infer("card", model)

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 import infer.cube
 from infer import classify, load_model, open_survey
+from infer.card import read_card, write_card
 from infer.cli import app
 from infer.cube import CubeRun
 from infer.cube_plan import CubeRequest, Plan
@@ -104,6 +105,30 @@ def test_headers_are_the_sources_byte_for_byte(request_for):
     ours, theirs = (np.fromfile(path, np.uint8)[:3600] for path in (request.out, request.cube))
     assert np.flatnonzero(ours != theirs).tolist() == [3225]
     assert (ours[3225], theirs[3225]) == (8, 5)
+
+
+@pytest.mark.parametrize("suffix", [".sgy", ".zarr"])
+def test_a_facies_may_have_a_name_that_files_cannot_have(request_for, suffix):
+    if suffix == ".zarr":
+        zarr = pytest.importorskip("zarr")
+    request = request_for(f"facies{suffix}", probabilities=("sand/shale: 50 %",))
+    card = replace(read_card(Path(request.model)), facies_names=("mud", "sand/shale: 50 %", "sand_shale_ 50 %"))
+    for path in (Path(request.model), Path(request.model).with_suffix(".slice.onnx")):
+        write_card(path, card)
+    CubeRun(request).work()
+    if suffix == ".sgy":
+        assert request.out.with_name("facies.probability_sand_shale_ 50 %.sgy").is_file()
+    else:
+        assert zarr.open_group(request.out)["probability_sand_shale_ 50 %"].ndim == 3
+    with pytest.raises(OptionError, match=r"^Two of the facies .* have the same name but for letters"):
+        CubeRun(replace(request, out=request.out.with_name(f"other{suffix}"), probabilities=card.facies_names[1:]))
+
+
+def test_names_too_long_for_what_lies_beside_them_are_refused_at_once(request_for):
+    with pytest.raises(OutputError, match=r"cannot be written: File name too long\.$"):
+        CubeRun(request_for("x" * 240 + ".sgy"))
+    with pytest.raises(OutputError, match=r"cannot be written: File name too long\.$"):
+        CubeRun(request_for("x" * 230 + ".sgy", confidence=True))
 
 
 def test_both_directions_are_averaged(request_for, monkeypatch):
@@ -209,6 +234,11 @@ def test_what_a_region_asks_for_beyond_the_survey_is_said(request_for):
     ):
         assert sentence in done.stderr
     assert open_survey(request.out).inlines.numbers().tolist() == [120, 122, 124, 126, 128]
+    between = Region.parse("twt=47")
+    assert list(between.left_out(open_survey(request.cube))) == [
+        "There is no sample at 47 ms: the nearest, at 48 ms, is taken."
+    ]
+    assert not list(Region.parse("twt=48").left_out(open_survey(request.cube)))
     within = Region.parse("inlines=100:128,crosslines=310,twt=4:104")
     assert list(within.left_out(open_survey(request.cube))) == []
 
@@ -220,6 +250,21 @@ def test_a_region_of_one_sample_is_computed_by_patches(request_for):
     run.work()
     expected = facies_of(line_by_line(request))[:, :, 11:12]
     np.testing.assert_array_equal(traces(request.out, 1, 1)[:, 240:].view(np.int8), by_trace(request, expected))
+
+
+def test_samples_that_are_no_amplitudes_are_said(build_segy, request_for, tmp_path):
+    samples = reflections(16, 30)
+    path = build_segy(grid(range(1, 5), range(1, 5)), samples, name="whole.sgy")
+    samples[5, 7] = np.nan
+    holed = build_segy(grid(range(1, 5), range(1, 5)), samples, name="nan.sgy")
+    sentence = "Warning: Some of its samples are no amplitudes (NaN, infinite, 1e30): taken as silence.\n"
+    model = ["--model", str(request_for("x.sgy").model), "--device", "cpu"]
+    for survey in (path, holed):
+        for command in (["cube", survey, tmp_path / f"of_{survey.name}"], ["slice", survey, "--twt", "20"]):
+            out = ["--out", str(tmp_path / "time.png")] if command[0] == "slice" else []
+            done = CliRunner().invoke(app, [*map(str, command), *out, *model])
+            assert done.exit_code == 0, done.output
+            assert (sentence in done.stderr) == (survey == holed)
 
 
 def test_zarr_opens_in_xarray(request_for):
@@ -434,6 +479,19 @@ def test_a_torn_journal_costs_its_last_block(interrupted):
         journal.write_bytes(damaged)
         with pytest.raises(OutputError, match="cannot be read as the journal of a run"):
             CubeRun(interrupted)
+
+
+def test_nor_with_a_source_that_was_changed_since(interrupted):
+    content = bytearray(interrupted.cube.read_bytes())
+    spread = set(range(0, 316, 6))
+    unread = next(n for n in range(316) if n not in spread)
+    content[3600 + unread * (240 + 4 * SAMPLES) + 240] ^= 1
+    interrupted.cube.write_bytes(content)
+    os.utime(interrupted.cube, ns=(0, 10**18 + 5))
+    with pytest.raises(OutputError, match=r"its (source|source's last change) is .* is asked for now"):
+        CubeRun(interrupted)
+    run = CubeRun(replace(interrupted, out=interrupted.out.with_name("other.sgy")))
+    assert run.plan.describe()["source's last change"] == "2001-09-09 01:46:40.000000005"
 
 
 def test_it_goes_on_after_a_torn_line_more_than_once(interrupted, monkeypatch):
