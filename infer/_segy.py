@@ -87,7 +87,7 @@ def parse_binary_header(raw: bytes, byte_order: ByteOrder) -> BinaryHeader:
     def number(byte: int, letter: str) -> Any:
         return struct.unpack_from(byte_order + letter, raw, byte - 1)[0]
 
-    revision = _revision(raw[3500], raw[3501])
+    revision = revision_of(raw[3500], raw[3501])
     return BinaryHeader(
         byte_order=byte_order,
         interval_us=number(3217, "h"),
@@ -106,8 +106,8 @@ def parse_binary_header(raw: bytes, byte_order: ByteOrder) -> BinaryHeader:
     )
 
 
-def _revision(major: int, minor: int) -> tuple[int, int]:
-    """Some writers put 1 into bytes 3501-3502 as one integer, in their byte order: revision 0.1 means 1.0."""
+def revision_of(major: int, minor: int) -> tuple[int, int]:
+    """What bytes 3501 and 3502 say. Some writers put 1 into both as one integer in their byte order: 0.1 means 1.0."""
     if major > 2:  # rev 0 left these bytes to anybody
         return 0, 0
     return (minor, 0) if major == 0 and minor in (1, 2) else (major, minor)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infer._numbers import ByteOrder
+from infer._segy import revision_of
 
 # Of the binary header, counted from 1 as the standard does; the last three came with rev 2.
 _SAMPLES_BYTE, _FORMAT_BYTE, _REVISION_BYTE = 3221, 3225, 3501
@@ -28,7 +29,7 @@ def file_header(preamble: bytes, byte_order: ByteOrder, dtype: np.dtype[Any], n_
     put(_FORMAT_BYTE, "h", _CODES[dtype])
     if n_samples <= 0xFFFF:  # a survey whose header lies about it is no reason to go on lying
         put(_SAMPLES_BYTE, "H", n_samples)
-    if header[_REVISION_BYTE - 1] >= 2:
+    if revision_of(*header[_REVISION_BYTE - 1 : _REVISION_BYTE + 1]) >= (2, 0):
         if struct.unpack_from(byte_order + "i", header, _EXTENDED_SAMPLES_BYTE - 1)[0] > 0:
             put(_EXTENDED_SAMPLES_BYTE, "i", n_samples)
         put(_TRACES_BYTE, "Q", n_traces)

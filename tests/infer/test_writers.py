@@ -122,6 +122,16 @@ def test_headers_beyond_240_bytes_are_kept_too(build_segy, tiny_model, tmp_path)
     assert len(again.preamble) == 3600 + 3200
 
 
+@pytest.mark.parametrize(("says", "changed"), [((2, 0), True), ((0, 2), True), ((1, 0), False), ((32, 32), False)])
+def test_what_came_with_rev_2_is_put_into_rev_2_alone(build_segy, tiny_model, tmp_path, says, changed):
+    revision = {3501: ("B", says[0]), 3502: ("B", says[1]), 3513: ("Q", 12 if changed else 77)}
+    cube = build_segy(grid(range(1, 4), range(3, 7)), reflections(12, N_SAMPLES), says=revision)
+    survey = open_survey(cube)
+    write(classify(survey.read_inline(2), load_model(tiny_model(8), "cpu"), 50), tmp_path / "line.sgy", survey)
+    count = int.from_bytes((tmp_path / "line.sgy").read_bytes()[3512:3520], "big")
+    assert count == (4 if changed else 77)
+
+
 def test_png_is_a_picture_with_the_facies_in_colour(result, tmp_path, cube):
     write(result, tmp_path / "line.png", open_survey(cube))
     picture = matplotlib.image.imread(tmp_path / "line.png")
