@@ -49,7 +49,7 @@ def main() -> None:
         prepared = replace(prepared, split=split_apart(prepared.placed, seed, guard, TESTED))
         run = Run(asked.runs / f"{network}-guard-{guard}-seed-{seed}")
         if not (run.folder / "card.json").exists():
-            run.folder.mkdir(parents=True)
+            run.folder.mkdir(parents=True, exist_ok=True)
             fit(prepared, run)
         scores = json.loads((run.folder / "scores.json").read_text(encoding="utf-8"))["test"]
         sizes = f"{prepared.split.train.size:>12,}{prepared.split.test.size:>11,}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -84,7 +85,7 @@ class CubeRun:
                 _check_free(path)
         self.journal = Journal(journal, self.plan.describe())
         self.store = open_store(self.plan, self.partials)
-        named = {name for name, path in self.files.items() if path.exists()}
+        named = {name for name, path in self.files.items() if _is_taken(path)}
         written = {name for name, path in self.partials.items() if path.exists()}
         if named and self.remaining:
             _check_free(self.files[min(named)])
@@ -194,7 +195,7 @@ class CubeRun:
         """
         for name, partial in self.partials.items():
             if partial.exists():  # all quantities of a .zarr are in one
-                if self.files[name].exists():
+                if _is_taken(self.files[name]):
                     raise OutputError(
                         f"{self.files[name]} has appeared meanwhile, and is not replaced. Move it away, and the same "
                         f"command gives its name to {partial}, which is whole."
@@ -305,8 +306,12 @@ def _partials(files: Mapping[str, Path], *, visible: bool) -> dict[str, Path]:
     return {name: partial_of(path, visible=visible) for name, path in files.items()}
 
 
+def _is_taken(path: Path) -> bool:
+    return os.path.lexists(path)  # a link to nothing would be in the way as well
+
+
 def _check_free(path: Path) -> None:
-    if path.exists():
+    if _is_taken(path):
         raise OutputError(f"{path} is there already. Choose another name, or delete it first.")
 
 

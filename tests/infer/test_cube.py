@@ -458,6 +458,18 @@ def test_what_has_appeared_under_the_name_meanwhile_stays(request_for):
     assert not request.out.with_name("facies.sgy.journal").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links take rights on Windows")
+@pytest.mark.parametrize("suffix", [".sgy", ".zarr"])
+def test_a_link_to_nothing_is_in_the_way(request_for, suffix):
+    request = request_for(f"facies{suffix}")
+    request.out.symlink_to("nowhere")
+    if suffix == ".zarr":
+        pytest.importorskip("zarr")
+    with pytest.raises(OutputError) as caught:
+        CubeRun(request)
+    assert str(caught.value) == f"{request.out} is there already. Choose another name, or delete it first."
+
+
 def test_nor_with_another_model_or_source(interrupted, sliced_model):
     with pytest.raises(OutputError, match=r"its model is tiny \(\w+\), and tiny \(\w+\) is asked for now"):
         CubeRun(replace(interrupted, model=str(sliced_model(10))))
