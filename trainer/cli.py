@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from infer.cli import one_line
 from infer.cli import run as run_commands
 from infer.errors import DependencyError, OptionError
+from infer.options import CrosslineByte, InlineByte
 from trainer.names import PATCH_SIZES
 
 app = typer.Typer(
@@ -64,19 +65,22 @@ PicksPicture = Annotated[
     Path | None, typer.Option("--out", metavar="PICTURE.png", help="[default: picks_LINE.png in this folder]")
 ]
 SplitName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--split",
         metavar="NAME",
-        help="blocked: test on blocks of traces of their own; random: on any quarter of picks.",
+        help="blocked: test on blocks of traces of their own; random: on any quarter of picks. [default: blocked]",
+        show_default=False,
     ),
 ]
 RecipeName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--recipe",
         metavar="NAME",
-        help="default; paper: that of the paper; quick, of vgg16-context: only its head, in seconds.",
+        help="default; paper: that of the paper; quick, of vgg16-context: only its head, in seconds. "
+        "[default: default]",
+        show_default=False,
     ),
 ]
 Epochs = Annotated[int | None, typer.Option(metavar="N", help="At most. [default: the recipe's]", show_default=False)]
@@ -90,7 +94,7 @@ PatchSize = Annotated[
     ),
 ]
 Weights = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="FILE",
         help="What to start from: imagenet, random, or a Keras .h5 file without the top. [default: imagenet, "
@@ -102,15 +106,25 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in --run, or with the newest that did not finish.")
 ]
 Seed = Annotated[
-    int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of the split, the weights and the order of patches.")
+    int | None,
+    typer.Option(
+        min=0,
+        max=2**32 - 1,
+        metavar="N",
+        help="Of the split, the weights and the order of patches. [default: 2018]",
+        show_default=False,
+    ),
 ]
 NewRun = Annotated[
     Path | None, typer.Option("--run", metavar="DIR", help="The run folder. [default: runs/NETWORK-DATE-TIME]")
 ]
-ModelName = Annotated[str, typer.Option(metavar="NAME", help="The model's name. [default: the network's]")]
-SurveyName = Annotated[str, typer.Option(metavar="NAME", help="The survey's name. [default: the file's]")]
-Licence = Annotated[str, typer.Option(metavar="TEXT", help="The licence of the training data, for the card.")]
-Polarity = Annotated[str, typer.Option(metavar="TEXT", help="The survey's polarity, for the card.")]
+ModelName = Annotated[str | None, typer.Option(metavar="NAME", help="The model's name. [default: the network's]")]
+SurveyName = Annotated[str | None, typer.Option(metavar="NAME", help="The survey's name. [default: the file's]")]
+Licence = Annotated[str | None, typer.Option(metavar="TEXT", help="The licence of the training data, for the card.")]
+Polarity = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="The survey's polarity, for the card. [default: as in the survey]"),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Nothing on the screen but errors.")]
 OldRun = Annotated[
     Path | None, typer.Option("--run", metavar="DIR", help="A run folder. [default: the network's newest under runs/]")
@@ -123,6 +137,14 @@ Precision = Annotated[
 Replace = Annotated[bool, typer.Option("--replace", help="Also where another model has that name.")]
 MovedSurvey = Annotated[
     Path | None, typer.Option("--survey", metavar="CUBE", help="The training survey, if it has moved since.")
+]
+MovedInlineByte = Annotated[
+    int | None,
+    typer.Option("--inline-byte", metavar="BYTE", help="Where its headers hold the inline. [default: as fitted]"),
+]
+MovedCrosslineByte = Annotated[
+    int | None,
+    typer.Option("--crossline-byte", metavar="BYTE", help="Where its headers hold the crossline. [default: as fitted]"),
 ]
 PatchModel = Annotated[
     str, typer.Argument(metavar="MODEL", help="A patch model with a card, by name or path.", show_default=False)
@@ -158,18 +180,20 @@ def fit(
     survey: FitSurvey = None,
     picks: FitPicks = None,
     legend: Legend = None,
-    split: SplitName = "blocked",
-    recipe: RecipeName = "default",
+    split: SplitName = None,
+    recipe: RecipeName = None,
     epochs: Epochs = None,
     patch_size: PatchSize = None,
-    weights: Weights = "",
-    seed: Seed = 2018,
+    weights: Weights = None,
+    seed: Seed = None,
     run: NewRun = None,
     resume: Resume = False,
-    name: ModelName = "",
-    survey_name: SurveyName = "",
-    licence: Licence = "",
-    polarity: Polarity = "as in the survey",
+    name: ModelName = None,
+    survey_name: SurveyName = None,
+    licence: Licence = None,
+    polarity: Polarity = None,
+    inline_byte: InlineByte = None,
+    crossline_byte: CrosslineByte = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a network on the picks of one line."""
@@ -180,31 +204,32 @@ def fit(
 
     say = _silence if quiet else _say
     unfinished = None
+    wishes: dict[str, Any] = {
+        "legend": legend,
+        "split": split,
+        "recipe": recipe,
+        "epochs": epochs,
+        "patch_size": patch_size,
+        "weights": weights,
+        "seed": seed,
+        "name": name,
+        "survey_name": survey_name,
+        "licence": licence,
+        "polarity": polarity,
+        "inline_byte": inline_byte,
+        "crossline_byte": crossline_byte,
+    }
+    wishes = {option: value for option, value in wishes.items() if value is not None}
     # What can be refused is refused before the seconds that TensorFlow takes to start.
     if resume:
-        if picks or legend or epochs or weights or name or survey_name or licence:
+        if picks or wishes:
             raise OptionError("A run goes on as it was asked for: beside --resume, give --run and --survey at most.")
         unfinished = find_unfinished_run(network, run)
         say(f"Going on with {unfinished.folder} after epoch {unfinished.epochs_done()}.")
         prepared = prepare_again(unfinished, survey, say)
     else:
         check_vacant(run)
-        request = FitRequest(
-            network,
-            _given("--survey", survey),
-            tuple(_given("--picks", picks)),
-            legend,
-            epochs,
-            seed,
-            name,
-            survey_name,
-            licence,
-            polarity,
-            split,
-            recipe,
-            patch_size or 0,
-            weights,
-        )
+        request = FitRequest(network, _given("--survey", survey), tuple(_given("--picks", picks)), **wishes)
         prepared = prepare(request, say)
     _start_tensorflow()
     from trainer.fit import fit as fit_network
@@ -225,8 +250,8 @@ def networks(patch_size: PatchSize = None) -> None:
         size = patch_size or PATCH_SIZES[name]
         try:
             model = network.built(size)
-        except OptionError as too_small:
-            print(too_small)
+        except OptionError as no_such_size:
+            print(no_such_size)
             continue
         trainable = sum(weights.numpy().size for weights in model.trainable_weights)
         print(f"{name}: patches of {size} x {size} samples, {network.summary}")
@@ -243,6 +268,8 @@ def export(
     name: ExportName = "",
     precision: Precision = "fp32",
     survey: MovedSurvey = None,
+    inline_byte: MovedInlineByte = None,
+    crossline_byte: MovedCrosslineByte = None,
     replace: Replace = False,
 ) -> None:
     """Turn a run into an .onnx file, after proving that it gives what the network gives."""
@@ -261,19 +288,36 @@ def export(
     from trainer.export import training_section
 
     with _quiet_stderr():
-        done = export_network(network, run, out, name, survey, precision=precision, replace_other=replace)
+        done = export_network(
+            network,
+            run,
+            out,
+            name,
+            survey,
+            header_bytes=(inline_byte, crossline_byte),
+            precision=precision,
+            replace_other=replace,
+        )
     print(done.report())
     from trainer.slice_export import export_slice
     from trainer.slicegraph import SliceError
 
     try:
-        print(export_slice(done.path, training_section(done.run, survey)).report())
+        section = training_section(done.run, survey, (inline_byte, crossline_byte))
+        print(export_slice(done.path, section).report())
     except SliceError as reason:
         print(f"No slice model: {reason}")
 
 
 @app.command("slice")
-def slice_(model: PatchModel, survey: ProofSurvey = None, inline: Inline = None, crossline: Crossline = None) -> None:
+def slice_(
+    model: PatchModel,
+    survey: ProofSurvey = None,
+    inline: Inline = None,
+    crossline: Crossline = None,
+    inline_byte: InlineByte = None,
+    crossline_byte: CrosslineByte = None,
+) -> None:
     """Compile a patch model into a slice model: a whole section in one graph, many times as fast."""
     _check_installed(["onnx", "onnxruntime"])
     from infer.models import find_model
@@ -285,17 +329,25 @@ def slice_(model: PatchModel, survey: ProofSurvey = None, inline: Inline = None,
     if survey:
         from infer.survey import open_survey
 
-        section = open_survey(survey).read_line(*one_line(inline, crossline))
+        opened = open_survey(survey, inline_byte=inline_byte, crossline_byte=crossline_byte)
+        section = opened.read_line(*one_line(inline, crossline))
     print(export_slice(find_model(model), section).report())
 
 
 @app.command()
-def evaluate(runs: RunFolders, survey: MovedSurvey = None, patches: Scored = None) -> None:
+def evaluate(
+    runs: RunFolders,
+    survey: MovedSurvey = None,
+    inline_byte: MovedInlineByte = None,
+    crossline_byte: MovedCrosslineByte = None,
+    patches: Scored = None,
+) -> None:
     """Score runs on their own training, validation and test picks; several are set side by side."""
     _check_installed()
     from trainer.trained import find_trained
 
-    found = find_trained(runs, survey, _say)  # before the seconds that TensorFlow takes to start
+    # Before the seconds that TensorFlow takes to start.
+    found = find_trained(runs, survey, _say, (inline_byte, crossline_byte))
     _start_tensorflow()
     from trainer.evaluate import evaluate as evaluate_run
     from trainer.evaluate import written
@@ -314,7 +366,14 @@ def evaluate(runs: RunFolders, survey: MovedSurvey = None, patches: Scored = Non
 
 
 @app.command("picks")
-def picks_(picks: PickSources, survey: Survey, legend: Legend = None, out: PicksPicture = None) -> None:
+def picks_(
+    picks: PickSources,
+    survey: Survey,
+    legend: Legend = None,
+    out: PicksPicture = None,
+    inline_byte: InlineByte = None,
+    crossline_byte: CrosslineByte = None,
+) -> None:
     """Count the picks of one line, say what is wrong with them, and draw them on their section."""
     _check_installed(["matplotlib"])
     from infer.survey import open_survey
@@ -325,7 +384,7 @@ def picks_(picks: PickSources, survey: Survey, legend: Legend = None, out: Picks
     files = pick_files(picks)
     if out:
         check_picture(out, survey, files)
-    opened = open_survey(survey)
+    opened = open_survey(survey, inline_byte=inline_byte, crossline_byte=crossline_byte)
     section, placed = read_line_picks(files, opened, legend)
     picture = out or Path(f"picks_{section.kind}_{section.number}.png")
     check_picture(picture, survey, files)
@@ -337,20 +396,28 @@ def picks_(picks: PickSources, survey: Survey, legend: Legend = None, out: Picks
 
 
 @app.command()
-def canvas(survey: PaintedSurvey, inline: Inline = None, crossline: Crossline = None) -> None:
+def canvas(
+    survey: PaintedSurvey,
+    inline: Inline = None,
+    crossline: Crossline = None,
+    inline_byte: InlineByte = None,
+    crossline_byte: CrosslineByte = None,
+) -> None:
     """Draw a line in grey to paint picks on, a pixel a sample, and write down the colours to paint with."""
     _check_installed(["matplotlib"])
     from infer.survey import open_survey
     from trainer.canvas import write_canvas
 
     line = one_line(inline, crossline)
-    opened = open_survey(survey)
+    opened = open_survey(survey, inline_byte=inline_byte, crossline_byte=crossline_byte)
     section = opened.read_line(*line)
     for sentence in (*opened.warnings, *section.warnings):
         print(f"Warning: {sentence}", file=sys.stderr)
     picture, legend = write_canvas(section, opened.amplitude_clip)
     print(f"Wrote {picture} to paint on, with a hard brush in the colours of {legend}")
-    print(f"Next: trainer picks {picture} --survey {survey}")
+    given = (("inline", inline_byte), ("crossline", crossline_byte))
+    places = "".join(f" --{kind}-byte {byte}" for kind, byte in given if byte is not None)
+    print(f"Next: trainer picks {picture} --survey {survey}{places}")
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ from infer.card import ModelCard, write_card
 from infer.errors import SurveyNotFoundError
 from infer.files import writing
 from infer.section import Section
-from infer.survey import open_survey
 from trainer.graph import OPSET, check_graph, to_onnx
 from trainer.names import check_precision
 from trainer.picks import PicksError
 from trainer.precision import in_precision
 from trainer.proof import Evidence, Proof, affordable_patches, prove
+from trainer.request import HeaderBytes
 from trainer.runs import Run, find_run, prepare_again
 from trainer.saved import load_network
 from trainer.shelf import EXPORTED, place_for
@@ -61,13 +61,14 @@ def export(
     name: str = "",
     survey: Path | None = None,
     *,
+    header_bytes: HeaderBytes = (None, None),
     precision: str = "fp32",
     replace_other: bool = False,
 ) -> Export:
     """Write `out/<name>.onnx` from the newest run of `network`, or the one in `run_folder`.
 
     name: of the model and its file; the card's by default.
-    survey: where the training survey is, if it has moved since.
+    survey: where the training survey is, if it has moved since; header_bytes: where its line numbers are then.
     precision: `fp32`, `fp16` or `int8`. The last two also take the picks that the network was trained on.
     replace_other: also where a model with other weights, or in another precision, has that name already.
 
@@ -81,7 +82,7 @@ def export(
     card = replace(card, name=name or card.name, precision=precision, libraries=card.libraries | _libraries())
     path = place_for(card, out, replace=replace_other)
     model = load_network(run)
-    evidence = _evidence(run, card, survey, affordable_patches(model))
+    evidence = _evidence(run, card, survey, header_bytes, affordable_patches(model))
     onnx_model = in_precision(to_onnx(model), precision, evidence.calibration)
     check_graph(onnx_model)
     with writing(path) as temporary:
@@ -92,11 +93,11 @@ def export(
     return Export(path, run, card, proof)
 
 
-def _evidence(run: Run, card: ModelCard, survey: Path | None, at_most: int) -> Evidence:
+def _evidence(run: Run, card: ModelCard, survey: Path | None, header_bytes: HeaderBytes, at_most: int) -> Evidence:
     if card.precision == "fp32":
-        return Evidence.of_line(training_section(run, survey), card, at_most)
+        return Evidence.of_line(training_section(run, survey, header_bytes), card, at_most)
     try:
-        return Evidence.of_picks(prepare_again(run, survey), card, at_most)
+        return Evidence.of_picks(prepare_again(run, survey, header_bytes=header_bytes), card, at_most)
     except PicksError as error:
         raise PicksError(
             f"A model in {card.precision} is measured on the picks that the network was trained on, and they cannot "
@@ -104,21 +105,21 @@ def _evidence(run: Run, card: ModelCard, survey: Path | None, at_most: int) -> E
         ) from error
 
 
-def training_section(run: Run, survey: Path | None = None) -> Section:
+def training_section(run: Run, survey: Path | None = None, header_bytes: HeaderBytes = (None, None)) -> Section:
     """The line that a network was trained on.
 
-    survey: where its survey is, if it has moved since.
+    survey: where its survey is, if it has moved since. header_bytes: where its line numbers are then.
 
     Raises SurveyNotFoundError: it has, and nobody says where to.
     """
     settings = run.read_settings()
-    survey = survey or settings.request.survey
+    request = settings.request.moved(survey, header_bytes)
     try:
-        return open_survey(survey).read_line(settings.line_kind, settings.line_number)
+        return request.open_survey().read_line(settings.line_kind, settings.line_number)
     except SurveyNotFoundError as error:
         raise SurveyNotFoundError(
             f"The export is proved on patches of the survey that the network was trained on, and there is no file at "
-            f"{survey}. Say where it is now: `trainer export {settings.request.network} --survey CUBE.sgy`."
+            f"{request.survey}. Say where it is now: `trainer export {request.network} --survey CUBE.sgy`."
         ) from error
 
 

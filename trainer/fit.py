@@ -38,26 +38,45 @@ from trainer.scores import Scores
 def fit(prepared: Prepared, run: Run, say: Callable[[str], None] = lambda _: None, *, live: bool = False) -> Run:
     """Train as requested in the folder of `run`; `say` is told what happens, and `live` draws epochs on the screen.
 
-    A run with a checkpoint goes on from it.
+    A run with a checkpoint goes on from it; of one without, nothing is used.
 
     Raises OutputError: the run folder takes no more. RunError: the checkpoint cannot be read. OptionError: initial
-    weights cannot be had, or the loss was never a number. Cancelled: Ctrl-C, with a sentence on what is kept. A folder
-    with nothing of a network in it goes.
+    weights cannot be had, or the loss was never a number. Cancelled: Ctrl-C, with a sentence on what is kept. What was
+    trained of a first epoch that did not end goes.
     """
-    request, section = prepared.request, prepared.section
     try:
         if not run.epochs_done():
-            run.write_settings(
-                RunSettings(request, section.kind, section.number, prepared.picks_sha256, _initial_weights(request))
-            )
+            _start(prepared, run, say)
         _train_and_score(prepared, run, say, live)
     except KeyboardInterrupt as stop:
         run.discard_if_untrained()
-        raise Cancelled(_what_is_kept(run, request.network)) from stop
+        raise Cancelled(_what_is_kept(run, prepared.request.network)) from stop
     except BaseException:
         run.discard_if_untrained()
         raise
     return run
+
+
+def _start(prepared: Prepared, run: Run, say: Callable[[str], None]) -> None:
+    """Write down what the run is asked for, and take away the network of a first epoch that did not end."""
+    request, section = prepared.request, prepared.section
+    run.write_settings(
+        RunSettings(
+            request,
+            section.kind,
+            section.number,
+            prepared.picks_sha256,
+            _initial_weights(request),
+            prepared.split.sha256(prepared.placed),
+        )
+    )
+    run.model.unlink(missing_ok=True)
+    frozen_to = find_recipe(request.network, request.recipe).frozen_to
+    if frozen_to and request.initial_weights == RANDOM:
+        say(
+            f"Warning: the layers up to {frozen_to} start from random weights and stay as they are, so that little can "
+            "be learnt: give ImageNet's with --weights."
+        )
 
 
 def _what_is_kept(run: Run, network: str) -> str:
@@ -108,13 +127,10 @@ def _train(
     # The history comes first: it is to be whole also for the epoch that stops the training. The checkpoint comes last:
     # an epoch is done when all of it is kept.
     history = History(run)
-    callbacks = [
-        Draw(train, request.seed),
-        Restate(train, recipe.restated),
-        history,
-        KeepBest(run, recipe.patience, history, network),
-        Checkpoint(run),
-    ]
+    keep = KeepBest(run, recipe.patience, history, network)
+    if keep.patience_is_over:  # stopped while it was scored
+        return _best(run)
+    callbacks = [Draw(train, request.seed), Restate(train, recipe.restated), history, keep, Checkpoint(run)]
     lines = EpochLines(train.patches)
     try:
         with _bfloat16(recipe.bfloat16):
@@ -156,7 +172,7 @@ def _has_bfloat16() -> bool:
 
 def _initial(request: FitRequest, run: Run, recipe: Recipe) -> keras.Model:
     """The network before training, or the best one so far: what is frozen in it is the same."""
-    if run.model.is_file():
+    if run.trained:
         return load_network(run)
     network = find_network(request.network).built(request.patch_size, request.initial_weights)
     leave_to_train(network, recipe, request.initial_weights)
@@ -243,12 +259,18 @@ class KeepBest(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras' signature
         """Keep the network, or wait, or stop. The history has this epoch's row already."""
-        loss, accuracy = np.array(self._history.rows)[:, 3:5].T
+        loss = np.array(self._history.rows)[:, 3]
         if loss[-1] < np.fmin.reduce(loss[:-1], initial=np.inf):
             with writing(self._run.model) as temporary:
                 whole_network(self._network, self.model).save(temporary, include_optimizer=False)
-        if epochs_since_better(loss, accuracy) >= self._patience:
+        if self.patience_is_over:
             self.model.stop_training = True
+
+    @property
+    def patience_is_over(self) -> bool:
+        """Whether training is to stop, by the history so far."""
+        loss, accuracy = np.array(self._history.rows).reshape(-1, len(History.COLUMNS))[:, 3:5].T
+        return epochs_since_better(loss, accuracy) >= self._patience
 
 
 def epochs_since_better(loss: NDArray[np.float64], accuracy: NDArray[np.float64]) -> int:
@@ -341,10 +363,17 @@ def _card(prepared: Prepared, run: Run, recipe: Recipe, scores: dict[str, Scores
 
 
 def _initial_weights(request: FitRequest) -> str:
-    """What training started from; a file by its name and its checksum."""
+    """What training started from; a file by its name and its checksum.
+
+    Raises OptionError: the file cannot be read.
+    """
     if not request.from_file:
         return request.initial_weights
-    return f"{Path(request.weights).name}, sha256 {hashlib.sha256(Path(request.weights).read_bytes()).hexdigest()}"
+    file = Path(request.weights)
+    try:
+        return f"{file.name}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
+    except OSError as error:
+        raise OptionError(f"The weights in {file} cannot be read: {error.strerror}.") from error
 
 
 def _weights_sha256(model: keras.Model) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from infer.errors import OptionError
 from infer.facies import FACIES_NAMES
 from infer.section import Section
-from infer.survey import open_survey
+from infer.survey import Survey, open_survey
 from trainer.names import (
     CONTEXT,
     PATCH_SIZES,
@@ -26,6 +26,9 @@ from trainer.names import (
 from trainer.pick_sources import pick_files, sha256
 from trainer.picks import PicksError, PlacedPicks, read_line_picks
 from trainer.splits import SPLITS, Split
+
+HeaderBytes = tuple[int | None, int | None]
+"""Where a survey's trace headers hold the inline and the crossline; None: where it was said before, or 189 and 193."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class FitRequest:
     recipe: str = "default"
     patch_size: int = 0  # the network's by default
     weights: str = ""  # to start from: `imagenet`, `random` or a file; `imagenet` by default, where there are any
+    inline_byte: int | None = None  # where the survey's trace headers hold line numbers; 189 and 193 by default
+    crossline_byte: int | None = None
 
     def __post_init__(self) -> None:
         if not self.patch_size:
@@ -67,9 +72,27 @@ class FitRequest:
 
         Raises KeyError, TypeError: it is something else.
         """
+        entries = {"inline_byte": None, "crossline_byte": None} | entries  # older runs do not say
         known = {f.name: entries[f.name] for f in fields(cls)}
         paths = {"survey": Path(known["survey"]), "picks": tuple(map(Path, known["picks"]))}
         return cls(**known | paths | {"legend": known["legend"] and Path(known["legend"])})
+
+    def moved(self, survey: Path | None, header_bytes: HeaderBytes) -> FitRequest:
+        """The same on a survey that is somewhere else now, or has its line numbers in other header bytes."""
+        inline_byte, crossline_byte = header_bytes
+        return replace(
+            self,
+            survey=survey or self.survey,
+            inline_byte=self.inline_byte if inline_byte is None else inline_byte,
+            crossline_byte=self.crossline_byte if crossline_byte is None else crossline_byte,
+        )
+
+    def open_survey(self) -> Survey:
+        """The survey, by its own header bytes.
+
+        Raises what `infer.survey.open_survey` raises.
+        """
+        return open_survey(self.survey, inline_byte=self.inline_byte, crossline_byte=self.crossline_byte)
 
     @property
     def initial_weights(self) -> str:
@@ -107,7 +130,7 @@ def prepare(
     if weights_needed and request.from_file and not Path(request.weights).is_file():
         raise OptionError(f"There are no weights at {request.weights}: give a Keras .h5 file, `imagenet` or `random`.")
     files = pick_files(request.picks)
-    survey = open_survey(request.survey)
+    survey = request.open_survey()
     section, placed = read_line_picks(files, survey, request.legend)
     say(f"{placed.report()}.")
     for sentence in (*survey.warnings, *section.warnings, *placed.warnings):

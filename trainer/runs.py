@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from infer.section import LineKind
 from trainer.names import check_network
 from trainer.pick_files import PicksError
 from trainer.pick_sources import sha256
-from trainer.request import FitRequest, Prepared, prepare
+from trainer.request import FitRequest, HeaderBytes, Prepared, prepare
 
 RUNS = Path("runs")
+
+_CHECKPOINT = re.compile(r"epoch-([0-9]{4,})\.keras")
 
 
 class RunError(InferError, ValueError):
@@ -35,6 +38,7 @@ class RunSettings:
     line_number: int
     picks_sha256: str
     initial_weights: str = ""  # what training started from, for the card
+    split_sha256: str = ""  # of the placed picks and of which are for what; "" where a run does not know it
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -83,9 +87,14 @@ class Run:
         """After how many epochs the newest checkpoint was left; 0 if there is none."""
         return max((int(path.stem.removeprefix("epoch-")) for path in self.checkpoints()), default=0)
 
+    @property
+    def trained(self) -> bool:
+        """Whether it holds a network of one whole epoch at least, and not of one that was stopped before its end."""
+        return self.finished or (self.epochs_done() > 0 and self.model.is_file())
+
     def checkpoints(self) -> list[Path]:
         """All checkpoints."""
-        return list(self.folder.glob("epoch-[0-9]*.keras"))
+        return [path for path in self.folder.glob("epoch-*.keras") if _CHECKPOINT.fullmatch(path.name)]
 
     @property
     def finished(self) -> bool:
@@ -139,13 +148,14 @@ class Run:
             raise RunError(f"{self._card} cannot be read: fit the network again.") from error
         return ModelCard.from_json(text)
 
-    def discard_if_untrained(self) -> bool:
-        """Remove the folder if nothing is in it but what the run was asked for; say whether it went."""
+    def discard_if_untrained(self) -> None:
+        """Remove what a training left that did not end its first epoch, and the folder with it if it is empty then."""
+        if self.finished or self.epochs_done():
+            return
         with suppress(OSError):
-            if {path.name for path in self.folder.iterdir()} <= {self._settings.name}:
-                self._settings.unlink(missing_ok=True)
-                self.folder.rmdir()
-        return not self.folder.exists()
+            for path in (self._settings, self.model, self.history, self.curves):
+                path.unlink(missing_ok=True)
+            self.folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -198,20 +208,25 @@ def find_unfinished_run(network: str, folder: Path | None) -> Run:
     return run
 
 
-def prepare_again(run: Run, survey: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Prepared:
+def prepare_again(
+    run: Run,
+    survey: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    header_bytes: HeaderBytes = (None, None),
+) -> Prepared:
     """What the run was trained on, read and split as it was then; `say` is told what became of the picks.
 
-    survey: where the survey is, if it has moved since.
+    survey: where the survey is, if it has moved since. header_bytes: where its line numbers are then.
 
-    Raises RunError: the picks are not what they were, or do not lie on the survey. SurveyNotFoundError, with how to say
-    where the survey is. And what `prepare` raises.
+    Raises RunError: the picks are not what they were, do not lie on the survey, or are split in another way than then.
+    SurveyNotFoundError, with how to say where the survey is. And what `prepare` raises.
     """
     settings = run.read_settings()
-    request = replace(settings.request, survey=survey or settings.request.survey)
+    request = settings.request.moved(survey, header_bytes)
     if sha256(request.picks, request.legend) != settings.picks_sha256:
         raise RunError(f"The picks have changed since {run.folder} was trained on them: fit the network again.")
     try:
-        return prepare(request, say, weights_needed=not run.model.is_file())
+        prepared = prepare(request, say, weights_needed=not run.trained)
     except SurveyNotFoundError as error:
         raise SurveyNotFoundError(
             f"The survey that {run.folder} was trained on is not at {request.survey} any more. Say where it is with "
@@ -222,6 +237,13 @@ def prepare_again(run: Run, survey: Path | None = None, say: Callable[[str], Non
             f"{request.survey} is not the survey that {run.folder} was trained on: the picks do not lie on it. Say "
             "where that survey is with `--survey CUBE.sgy`."
         ) from error
+    if settings.split_sha256 not in ("", prepared.split.sha256(prepared.placed)):
+        raise RunError(
+            f"On {request.survey} the picks are not placed and split as they were when {run.folder} was trained on "
+            "them: it may be tested on picks that it was trained on. Say where the survey of then is with "
+            "`--survey CUBE.sgy`, or fit the network again."
+        )
+    return prepared
 
 
 def find_run(network: str, folder: Path | None) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -36,6 +37,15 @@ class Split:
     def parts(self) -> dict[str, NDArray[np.int64]]:
         """The parts by name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def sha256(self, picks: PlacedPicks) -> str:
+        """Of the places and facies of all picks, and of which are for what."""
+        digest = hashlib.sha256()
+        columns: list[NDArray[np.integer]] = [picks.trace, picks.sample, picks.facies, *self.parts().values()]
+        for column in columns:
+            digest.update(f"{column.size} ".encode())
+            digest.update(np.ascontiguousarray(column, "<i8").tobytes())
+        return digest.hexdigest()
 
     def summary(self) -> dict[str, object]:
         """How the picks were split, for a model card."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.names import CONTEXT
-from trainer.request import FitRequest, Prepared
+from trainer.request import FitRequest, HeaderBytes, Prepared
 from trainer.runs import Run, RunError, prepare_again
 
 _TESTED_ON = {
@@ -63,11 +63,15 @@ class Trained:
 
 
 def find_trained(
-    folders: Iterable[Path], survey: Path | None = None, say: Callable[[str], None] = lambda _: None
+    folders: Iterable[Path],
+    survey: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    header_bytes: HeaderBytes = (None, None),
 ) -> list[Trained]:
     """The runs in `folders`, each once, with their picks read and split as they were.
 
-    survey: where the survey is, if it has moved since. `say` is told what became of the picks, everything once.
+    survey: where the survey is, if it has moved since; header_bytes: where its line numbers are then. `say` is told
+    what became of the picks, everything once.
 
     Raises RunError: a folder holds no network, or its picks have changed. And what `prepare_again` raises.
     """
@@ -79,7 +83,7 @@ def find_trained(
             say(sentence)
 
     runs = [_run_in(folder) for folder in dict.fromkeys(folders)]
-    return [Trained(run, prepare_again(run, survey, say_once)) for run in runs]
+    return [Trained(run, prepare_again(run, survey, say_once, header_bytes)) for run in runs]
 
 
 def _run_in(folder: Path) -> Run:

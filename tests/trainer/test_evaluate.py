@@ -34,6 +34,7 @@ from trainer.scores_tables import calibration_sentence, facies_table, parts_tabl
 from trainer.trained import find_trained
 
 from ..conftest import ROOT, grid, segy_bytes
+from .conftest import textured
 
 ON_THIS_LINE = (
     "Nearly every test pick touches a training pick: these scores say how well the network knows this line, not how "
@@ -204,6 +205,41 @@ def test_another_survey_is_said(run: Run, tmp_path: Path, inlines: tuple[int, ..
         f"{other} is not the survey that {run.folder} was trained on: the picks do not lie on it. Say where that "
         "survey is with `--survey CUBE.sgy`."
     )
+
+
+def test_a_survey_on_which_picks_are_split_otherwise_is_said(run: Run, tmp_path: Path) -> None:
+    """With one more dead trace ten picks less are placed, and at random others are tested on."""
+    amplitude = np.concatenate([textured(60, 50)] * 3)
+    amplitude[60 + 10] = 0
+    other = tmp_path / "other.sgy"
+    other.write_bytes(segy_bytes(grid([19, 20, 21], range(300, 360)), amplitude))
+    settings = run.read_settings()
+    assert len(settings.split_sha256) == 64
+    with pytest.raises(RunError) as caught:
+        find_trained([run.folder], other)
+    assert str(caught.value) == (
+        f"On {other} the picks are not placed and split as they were when {run.folder} was trained on them: it may be "
+        "tested on picks that it was trained on. Say where the survey of then is with `--survey CUBE.sgy`, or fit the "
+        "network again."
+    )
+    copy = Run(Path(shutil.copytree(run.folder, tmp_path / "copy")))
+    asked = json.loads((copy.folder / "run.json").read_text())
+    del asked["split_sha256"]
+    (copy.folder / "run.json").write_text(json.dumps(asked))
+    assert len(find_trained([copy.folder], other)) == 1
+
+
+def test_a_survey_with_its_line_numbers_elsewhere_is_told_where(run: Run, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.sgy"
+    amplitude = np.concatenate([textured(60, 50)] * 3)
+    says = {109: ("h", [4] * 180)}
+    moved.write_bytes(
+        segy_bytes(grid([19, 20, 21], range(300, 360)), amplitude, code=3, traces_say=says, line_bytes=(9, 21))
+    )
+    [trained] = find_trained([run.folder], moved, header_bytes=(9, 21))
+    assert (trained.request.survey, trained.request.inline_byte, trained.request.crossline_byte) == (moved, 9, 21)
+    [as_fitted] = find_trained([run.folder])
+    np.testing.assert_array_equal(trained.prepared.section.amplitude, as_fitted.prepared.section.amplitude)
 
 
 def test_the_command_prints_tables_and_keeps_the_scores_of_all_picks(

@@ -26,6 +26,7 @@ from infer.card import read_card
 from infer.errors import OutputError
 from infer.patches import cut_patches
 from trainer import features as features_module
+from trainer import fit as fit_module
 from trainer import proof as proof_module
 from trainer import recipes, slice_export
 from trainer.augmentation import Augmentation, SectionCopy
@@ -264,6 +265,22 @@ def test_a_run_leaves_the_whole_network_and_its_scores(run: Run, prepared: Prepa
     card = run.read_card()
     assert (card.patch_size, card.network, card.name) == (244, "vgg16-context", "vgg16-context")
     assert not run.checkpoints()
+
+
+def test_frozen_layers_at_random_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Prepared
+) -> None:
+    monkeypatch.setattr(fit_module, "_train_and_score", lambda *_: None)
+    said: list[str] = []
+    fit(prepared, new_run("vgg16-context", tmp_path / "random"), said.append)
+    assert said == [
+        "Warning: the layers up to block4_pool start from random weights and stay as they are, so that little can be "
+        "learnt: give ImageNet's with --weights."
+    ]
+    for network, weights in (("vgg16-context", "imagenet"), ("vgg16", "random")):
+        request = replace(prepared.request, network=network, weights=weights)
+        fit(replace(prepared, request=request), new_run(network, tmp_path / weights / network), said.append)
+    assert len(said) == 1
 
 
 def test_a_run_is_evaluated_through_the_features_that_it_left(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

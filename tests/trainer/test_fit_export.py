@@ -31,13 +31,16 @@ from infer.card import ModelCard, read_card, write_card
 from infer.errors import Cancelled, OptionError, OutputError, SurveyNotFoundError
 from trainer import cli
 from trainer import export as export_module
-from trainer.export import export
-from trainer.fit import History, KeepBest, epochs_since_better, fit
+from trainer import fit as fit_module
+from trainer import request as request_module
+from trainer.export import export, training_section
+from trainer.fit import Checkpoint, History, KeepBest, epochs_since_better, fit
 from trainer.graph import ExportError, fold_normalisation, to_onnx
 from trainer.names import NETWORK_NAMES
 from trainer.networks import NETWORKS, find_network
 from trainer.pick_sources import sha256
 from trainer.picks import PicksError
+from trainer.recipes import find_recipe
 from trainer.request import FitRequest, prepare
 from trainer.runs import (
     Run,
@@ -50,6 +53,9 @@ from trainer.runs import (
     write_text,
 )
 from trainer.shelf import export_command
+
+from ..conftest import grid, segy_bytes
+from .conftest import textured
 
 
 def read_scores(run: Run) -> dict[str, Any]:
@@ -191,7 +197,7 @@ def test_a_disk_that_takes_no_more_is_said(
         patched.setattr(onnx, "save", _no_space)
         export("waldeland", run.folder, tmp_path)
     assert str(caught.value) == f"{tmp_path / 'tiny.onnx'} could not be written: No space left on device."
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
     with pytest.raises(OutputError) as caught:
         write_text(tmp_path / "file/history.csv", "")
@@ -230,6 +236,55 @@ def test_ctrl_c_says_what_is_kept(
     assert str(caught.value) == (f"Stopped. To go on after epoch 1: `trainer fit waldeland --run {folder} --resume`.")
     kept = ["curves.png", "epoch-0001.keras", "history.csv", "model.keras", "run.json"]
     assert sorted(path.name for path in folder.iterdir()) == kept
+
+
+def test_ctrl_c_between_the_network_and_the_checkpoint_of_the_first_epoch_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    monkeypatch.setattr(Checkpoint, "on_epoch_end", _interrupt)
+    folder = tmp_path / "run"
+    with pytest.raises(Cancelled) as caught:
+        fit(prepare(asked(tiny_survey, tiny_picks, epochs=2)), new_run("waldeland", folder))
+    assert str(caught.value) == "Stopped; nothing half-written is left."
+    assert not folder.exists()
+
+
+def test_a_network_of_an_epoch_that_was_killed_is_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    prepared = prepare(asked(tiny_survey, tiny_picks, epochs=1))
+    whole, killed = (new_run("waldeland", tmp_path / name) for name in ("whole", "killed"))
+    fit(prepared, whole)
+    with monkeypatch.context() as patched, pytest.raises(Cancelled):
+        patched.setattr(Checkpoint, "on_epoch_end", _interrupt)
+        patched.setattr(Run, "discard_if_untrained", lambda _: None)
+        fit(prepared, killed)
+    assert killed.model.is_file()
+    fit(prepare_again(killed), killed)
+    rows = [np.loadtxt(run.history, delimiter=",", skiprows=1)[:5] for run in (whole, killed)]
+    np.testing.assert_allclose(*rows, rtol=1e-3)
+
+
+def test_weights_that_moved_before_the_first_epoch_ended_are_said(
+    tmp_path: Path, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    weights = tmp_path / "weights.h5"
+    weights.touch()
+    request = replace(asked(tiny_survey, tiny_picks), network="vgg16", weights=str(weights))
+    prepared, run = prepare(request), new_run("vgg16", tmp_path / "run")
+    run.write_settings(RunSettings(request, "inline", 20, prepared.picks_sha256))
+    run.model.touch()
+    weights.unlink()
+    with pytest.raises(OptionError) as caught:
+        prepare_again(run)
+    assert str(caught.value) == f"There are no weights at {weights}: give a Keras .h5 file, `imagenet` or `random`."
+    with pytest.raises(OptionError) as caught:
+        fit(prepared, run)
+    assert str(caught.value) == f"The weights in {weights} cannot be read: No such file or directory."
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_ctrl_c_while_tensorflow_starts_leaves_no_folder(
@@ -415,12 +470,108 @@ def test_a_killed_training_goes_on_where_it_was(
     assert not resumed.checkpoints()
 
 
-def test_a_resumed_run_takes_no_other_wishes(tmp_path: Path) -> None:
-    done = _trainer("fit", "waldeland", "--resume", "--epochs", "3", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (
-        2,
-        "A run goes on as it was asked for: beside --resume, give --run and --survey at most.\n",
-    )
+def test_a_training_that_had_ended_is_only_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    """Stopped while it was scored, after it had lost its patience."""
+    recipe = replace(find_recipe("waldeland"), patience=1)
+    monkeypatch.setattr(fit_module, "find_recipe", lambda *_: recipe)
+    monkeypatch.setattr(fit_module, "epochs_since_better", lambda loss, _: int(len(loss) > 1))
+    run = new_run("waldeland", tmp_path / "run")
+    with monkeypatch.context() as patched, pytest.raises(Cancelled):
+        patched.setattr(fit_module, "score_parts", _interrupt)
+        fit(prepare(asked(tiny_survey, tiny_picks, epochs=4)), run)
+    assert run.epochs_done() == 2
+    history, network = run.history.read_bytes(), run.model.read_bytes()
+    resumed = fit(prepare_again(run), run)
+    assert (resumed.finished, resumed.history.read_bytes(), resumed.model.read_bytes()) == (True, history, network)
+    assert resumed.read_card().training["epochs"] == 2
+
+
+def test_only_checkpoints_are_taken_for_such(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for name in ("epoch-0001 (copy).keras", "epoch-0009.keras.bak", "epoch-x.keras", "epoch-2.keras"):
+        (tmp_path / name).touch()
+    assert (run.checkpoints(), run.epochs_done()) == ([], 0)
+    for epoch in (2, 12_345):
+        run.checkpoint(epoch).touch()
+    assert (len(run.checkpoints()), run.epochs_done()) == (2, 12_345)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"picks": [Path("a.ixz")]},
+        {"legend": Path("a.legend")},
+        {"split": "blocked"},
+        {"recipe": "default"},
+        {"epochs": 3},
+        {"patch_size": 64},
+        {"weights": "random"},
+        {"seed": 0},
+        {"name": ""},
+        {"survey_name": "a"},
+        {"licence": "a"},
+        {"polarity": "a"},
+        {"inline_byte": 9},
+        {"crossline_byte": 21},
+    ],
+)
+def test_a_resumed_run_takes_no_other_wishes(wish: dict[str, Any]) -> None:
+    with pytest.raises(OptionError) as caught:
+        cli.fit("waldeland", resume=True, **wish)
+    assert str(caught.value) == "A run goes on as it was asked for: beside --resume, give --run and --survey at most."
+
+
+def test_what_is_not_wished_for_is_as_a_request_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    requests: list[FitRequest] = []
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    def keep(request: FitRequest, _: object) -> None:
+        requests.append(request)
+
+    monkeypatch.setattr(request_module, "prepare", keep)
+    monkeypatch.setattr(cli, "_start_tensorflow", stop)
+    for wishes in ({}, {"seed": 0, "inline_byte": 9, "crossline_byte": 21, "polarity": "normal"}):
+        with pytest.raises(KeyboardInterrupt):
+            cli.fit("waldeland", tiny_survey, [tiny_picks], run=tmp_path / "run", **wishes)
+        assert requests.pop() == FitRequest("waldeland", tiny_survey, (tiny_picks,), **wishes)
+
+
+def test_a_survey_with_line_numbers_elsewhere_is_trained_on(tmp_path: Path, tiny_picks: Path) -> None:
+    survey = tmp_path / "elsewhere.sgy"
+    amplitude = np.concatenate([textured(60, 50)] * 3)
+    positions, says = grid([19, 20, 21], range(300, 360)), {109: ("h", [4] * 180)}
+    survey.write_bytes(segy_bytes(positions, amplitude, code=3, traces_say=says, line_bytes=(9, 21)))
+    request = asked(survey, tiny_picks, inline_byte=9, crossline_byte=21)
+    prepared, run = prepare(request), new_run("waldeland", tmp_path / "run")
+    run.write_settings(RunSettings(request, "inline", 20, prepared.picks_sha256))
+    again = prepare_again(run)
+    assert (again.request.inline_byte, again.request.crossline_byte) == (9, 21)
+    np.testing.assert_array_equal(again.section.amplitude, prepared.section.amplitude)
+    np.testing.assert_array_equal(training_section(run).amplitude, prepared.section.amplitude)
+
+
+def test_an_export_is_told_where_a_moved_survey_has_its_line_numbers(run: Run, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.sgy"
+    amplitude = np.concatenate([textured(60, 50)] * 3)
+    positions, says = grid([19, 20, 21], range(300, 360)), {109: ("h", [4] * 180)}
+    moved.write_bytes(segy_bytes(positions, amplitude, code=3, traces_say=says, line_bytes=(9, 21)))
+    done = export("waldeland", run.folder, tmp_path, survey=moved, header_bytes=(9, 21))
+    assert done.proof.line.patches == 1200
+    done = export("waldeland", run.folder, tmp_path / "half", survey=moved, header_bytes=(9, 21), precision="fp16")
+    assert done.proof.test is not None
+
+
+def test_a_run_of_before_there_were_header_bytes_is_read(tiny_survey: Path, tiny_picks: Path) -> None:
+    request = asked(tiny_survey, tiny_picks)
+    entries = request.to_json()
+    del entries["inline_byte"], entries["crossline_byte"]
+    assert FitRequest.from_json(entries) == replace(request, survey=tiny_survey.resolve())
 
 
 def test_picks_of_one_facies_and_of_another_survey(tmp_path: Path, tiny_survey: Path) -> None:
