@@ -19,7 +19,7 @@ PAINTING_SUFFIX, LEGEND_SUFFIX = ".png", ".legend"
 BACKGROUND = "background"
 
 _UNPAINTED = -1
-_LINE_IN_NAME = re.compile(r"(inline|crossline)[ _]?(-?\d+)(?!\d)", re.IGNORECASE)
+_LINE_IN_NAME = re.compile(r"(inline|crossline)[ _-]?(-?\d+)(?!\d)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,9 @@ from trainer.painting import is_painting, read_legend, read_painting
 from trainer.pick_files import PicksError
 from trainer.picks import PlacedPicks, read_line_picks
 
+from ..conftest import grid, segy_bytes
+from .conftest import textured
+
 N_TRACES, N_SAMPLES = 60, 50
 NOTHING = (0, 0, 0, 0)
 
@@ -254,6 +257,14 @@ def test_which_pictures_of_a_folder_are_paintings() -> None:
     assert [is_painting(Path(name)) for name in (*yes, *no)] == [True] * len(yes) + [False] * len(no)
 
 
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("inline-339", 339), ("inline--339", -339), ("inline_-339", -339), ("Inline -3", -3), ("inline339", 339)],
+)
+def test_a_hyphen_is_a_minus_where_it_does_not_part_word_and_number(tmp_path: Path, name: str, number: int) -> None:
+    assert read_painting(painted(tmp_path / f"{name}.png", labels(), OWN)).number == number
+
+
 def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.image", None)
     with pytest.raises(DependencyError) as caught:
@@ -352,6 +363,19 @@ def test_a_canvas_is_painted_on_and_read_back(tiny_survey: Path, survey: Survey,
         )
         assert (tmp_path / there).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [f"{line}.legend"]
+
+
+def test_a_survey_with_line_numbers_elsewhere_is_drawn_and_its_picks_are_counted(tmp_path: Path) -> None:
+    positions, amplitude = grid([19, 20, 21], range(300, 360)), np.concatenate([textured(60, 50)] * 3)
+    (tmp_path / "cube.sgy").write_bytes(segy_bytes(positions, amplitude, line_bytes=(9, 21)))
+    given = ("--inline-byte", 9, "--crossline-byte", 21)
+    done = trainer("canvas", "cube.sgy", "--inline", 20, *given, cwd=tmp_path)
+    assert done.stdout.splitlines()[1] == (
+        "Next: trainer picks inline_20.png --survey cube.sgy --inline-byte 9 --crossline-byte 21"
+    )
+    painted(tmp_path / "inline_20.png", np.full((60, 50), 7), OWN)
+    done = trainer("picks", "inline_20.png", "--survey", "cube.sgy", *given, cwd=tmp_path)
+    assert done.stdout.startswith("3,000 picks: 3,000 distinct places on inline 20, ")
 
 
 @pytest.mark.parametrize(
