@@ -13,6 +13,7 @@ import onnxruntime
 from infer.amplitude import scale_amplitude
 from infer.card import ModelCard, read_card, write_card
 from infer.demo import DEMO_INLINE, write_demo
+from infer.errors import LineNotFoundError
 from infer.files import writing
 from infer.models import slice_path
 from infer.patch_engine import classify_samples
@@ -55,12 +56,17 @@ def export_slice(model: Path, section: Section | None = None) -> SliceExport:
 
     section: a section to prove it on, a part of it; of the demo survey by default.
 
-    Raises ModelNotFoundError, ModelError: no patch model with a card. SliceError: it cannot be compiled, or it would
-    not pay. OutputError: it cannot be written there. In all these cases no file is left, an older one neither.
+    Raises ModelNotFoundError, ModelError: no patch model with a card. LineNotFoundError: the section has no live trace.
+    OutputError: it cannot be written there. In these cases an older slice model stays as it is. SliceError: it cannot
+    be compiled, it would not pay, or it is not its patch model. An older one goes then.
     """
     card, path = read_card(model), slice_path(model)
     if model.name.endswith(SLICE_SUFFIX):
         raise SliceError(f"{model.name} is a slice model already.")
+    if section is not None and not section.live.any():
+        raise LineNotFoundError(
+            f"{section.kind.capitalize()} {section.number} has no live trace to prove a slice model on."
+        )
     try:
         graph = slice_graph(onnx.load(model), card)
         check_worth(graph, card.name)

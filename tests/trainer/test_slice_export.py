@@ -19,13 +19,15 @@ import onnx
 from infer.card import read_card, write_card
 from infer.classification import classify
 from infer.demo import write_demo
-from infer.errors import OptionError
+from infer.errors import LineNotFoundError, OptionError
 from infer.models import load_model
 from infer.survey import open_survey
 from trainer import cli, slice_export
 from trainer.precision import in_precision
 from trainer.slice_export import demo_section, export_slice
 from trainer.slicegraph import SliceError
+
+from ..conftest import grid, segy_bytes
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,6 +119,25 @@ def test_the_command_proves_it_on_a_line_that_is_given(
 ) -> None:
     survey = write_demo(tmp_path / "demo", inlines=range(300, 302)).survey
     cli.slice_(str(model), survey, inline=301)
+    assert capsys.readouterr().out.startswith(f"Wrote {model.with_name('mine.slice.onnx')} (")
+
+
+def test_a_line_without_a_live_trace_is_refused_and_an_older_slice_model_stays(model: Path) -> None:
+    older = export_slice(model).path
+    section = demo_section()
+    with pytest.raises(LineNotFoundError) as caught:
+        export_slice(model, replace(section, number=301, live=np.zeros_like(section.live)))
+    assert str(caught.value) == "Inline 301 has no live trace to prove a slice model on."
+    assert older.exists()
+
+
+def test_the_command_reads_line_numbers_where_it_is_told(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    survey, amplitude = tmp_path / "elsewhere.sgy", demo_section().amplitude[:60]
+    positions = grid([300, 301], range(300, 360))
+    survey.write_bytes(segy_bytes(positions, np.concatenate([amplitude] * 2), line_bytes=(9, 21)))
+    cli.slice_(str(model), survey, inline=301, inline_byte=9, crossline_byte=21)
     assert capsys.readouterr().out.startswith(f"Wrote {model.with_name('mine.slice.onnx')} (")
 
 
