@@ -15,6 +15,8 @@ PATCH_SIZES = {network: 64 + context for network, context in CONTEXT.items()}
 """By default."""
 SMALLEST_PATCH = {"waldeland": 8, "vgg16": 32, "resnet50": 32, "vgg16-context": 212}
 """Below it nothing is left of a patch after the network's strides, or Keras refuses."""
+LARGEST_PATCH = 1_024
+"""Above it not even the network fits into memory, or not for long."""
 RECIPE_NAMES = {
     "waldeland": ("default", "paper"),
     "vgg16": ("default", "paper"),
@@ -46,10 +48,12 @@ def check_precision(name: str) -> None:
 
 
 def check_patch_size(network: str, patch_size: int) -> None:
-    """Raise OptionError where the network takes no patches as small as that."""
-    if patch_size < SMALLEST_PATCH[network]:
-        smallest = SMALLEST_PATCH[network]
+    """Raise OptionError where the network takes no patches as small or as large as that."""
+    smallest = SMALLEST_PATCH[network]
+    if patch_size < smallest:
         raise OptionError(f"{network} takes patches of {smallest} samples and more, not of {patch_size}.")
+    if patch_size > LARGEST_PATCH:
+        raise OptionError(f"{network} takes patches of {LARGEST_PATCH:,} samples at most, not of {patch_size:,}.")
 
 
 def check_model_name(name: str) -> None:

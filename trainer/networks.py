@@ -43,7 +43,7 @@ class Network:
         patch_size: the network's own by default.
         weights: `imagenet`, `random`, or a Keras file of the convolutions' weights; only `random` for waldeland.
 
-        Raises OptionError: the patches are too small, or the weights cannot be had.
+        Raises OptionError: the patches are too small or too large, or the weights cannot be had.
         """
         patch_size = PATCH_SIZES[self.name] if patch_size is None else patch_size
         check_patch_size(self.name, patch_size)

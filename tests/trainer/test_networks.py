@@ -14,7 +14,7 @@ import keras
 
 from infer.errors import OptionError
 from trainer.fit import leave_to_train
-from trainer.names import CONTEXT, NETWORK_NAMES, PATCH_SIZES, RECIPE_NAMES, SPLIT_NAMES
+from trainer.names import CONTEXT, NETWORK_NAMES, PATCH_SIZES, RECIPE_NAMES, SPLIT_NAMES, check_patch_size
 from trainer.networks import NETWORKS, find_network
 from trainer.recipes import RECIPES, find_recipe
 from trainer.splits import SPLITS
@@ -115,6 +115,13 @@ def test_patches_too_small(name: str, smallest: int) -> None:
     with pytest.raises(OptionError) as caught:
         find_network(name).built(smallest - 1)
     assert str(caught.value) == f"{name} takes patches of {smallest} samples and more, not of {smallest - 1}."
+
+
+def test_patches_too_large() -> None:
+    check_patch_size("waldeland", 1024)
+    with pytest.raises(OptionError) as caught:
+        find_network("waldeland").built(100_000_000)
+    assert str(caught.value) == "waldeland takes patches of 1,024 samples at most, not of 100,000,000."
 
 
 def test_recipes() -> None:
