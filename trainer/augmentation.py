@@ -48,12 +48,10 @@ class SectionCopy:
     """A whole section changed as its patches would be, where what a network makes of it is computed only once."""
 
     mirror: bool = False  # along the line
-    gain: float = 1.0  # amplitudes by this factor, then clipped at ±1 again
 
     def of(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
         """The copy of a scaled section `[trace, sample]`."""
-        changed = np.clip(scaled * np.float32(self.gain), -1, 1) if self.gain != 1 else scaled
-        return np.ascontiguousarray(changed[::-1] if self.mirror else changed)
+        return np.ascontiguousarray(scaled[::-1] if self.mirror else scaled)
 
     def traces(self, traces: NDArray[np.int64], n_traces: int) -> NDArray[np.int64]:
         """Where in the copy of a section of so many traces these traces are."""
