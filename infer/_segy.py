@@ -132,7 +132,13 @@ class SegyFile:
     n_traces: int
     first_byte: int  # of the first trace, from 0
     warnings: tuple[str, ...] = ()
-    folder: Path = field(default_factory=Path.cwd)  # the working directory that the path is from
+
+    place: Path = field(init=False)
+    """The path from the root: the working directory may change."""
+
+    def __post_init__(self) -> None:
+        """Find the place from the working directory of now, unless it is a copy's."""
+        object.__setattr__(self, "place", Path(os.path.abspath(self.path)))  # noqa: PTH100 - asks for no folder if absolute
 
     @property
     def byte_order(self) -> ByteOrder:
@@ -151,7 +157,7 @@ class SegyFile:
 
     def preamble(self) -> bytes:
         """Everything before the first trace: text, binary and extended text headers."""
-        with _opened(self.folder / self.path) as file:
+        with _opened(self.place) as file:
             return file.read(self.first_byte)
 
     def headers(self, traces: NDArray[np.intp]) -> NDArray[np.uint8]:
@@ -210,7 +216,7 @@ class SegyFile:
     def _whole_blocks(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         step = max(1, BLOCK_BYTES // self.trace_bytes)
         buffer = np.empty((min(step, self.n_traces), self.trace_bytes), np.uint8)
-        with _opened(self.folder / self.path) as file:
+        with _opened(self.place) as file:
             file.seek(self.first_byte)
             for first in range(0, self.n_traces, step):
                 block = buffer[: self.n_traces - first]
@@ -222,7 +228,7 @@ class SegyFile:
         rows = np.empty((len(traces), n_bytes), np.uint8)
         whole = n_bytes == self.trace_bytes
         breaks = np.flatnonzero(np.diff(traces) != 1) + 1 if whole else np.arange(1, len(traces))
-        with _opened(self.folder / self.path) as file:
+        with _opened(self.place) as file:
             for first, last in pairwise([0, *breaks.tolist(), len(traces)] if len(traces) else []):
                 file.seek(self.first_byte + int(traces[first]) * self.trace_bytes)
                 _fill(file, rows[first:last], self.path)

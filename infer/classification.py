@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,7 @@ def probabilities_at(
 
 def check_options(stride: int, batch_size: int | None, amplitude_clip: float | None) -> None:
     """Raise OptionError unless these can be used; None stands for a value to be chosen later."""
-    if stride < 1 or stride != int(stride):
+    if not isinstance(stride, Integral) or stride < 1:
         raise OptionError(f"The stride counts traces and samples, so a stride of {stride} makes no sense.")
     if batch_size is not None and batch_size < 1:
         raise OptionError(f"A batch holds at least one patch, so a batch size of {batch_size} makes no sense.")

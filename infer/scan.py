@@ -164,7 +164,7 @@ def describe(report: ScanReport) -> str:
 
 def _description(survey: Survey) -> str:
     major, minor = survey.file.binary.revision
-    encoding = text_header(survey.path)[1]
+    encoding = text_header(survey.file.place)[1]
     revision = f"{major}.{minor}" if minor else str(major)
     return f"SEG-Y rev {revision}, {survey.number_format}, {encoding} text header"
 

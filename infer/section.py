@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -80,14 +82,15 @@ class Section:
         """
         own = _own_copy(amplitude)
         silenced = silence(own)
-        along = _line_numbers(np.arange(len(own)) if crossing is None else crossing, "crossing")
+        along = _line_numbers(np.arange(len(own)) if crossing is None else crossing, "crossing", 1)
         if (np.diff(along.astype(np.int64)) <= 0).any():
             raise OptionError("The crossing lines' numbers ascend along a section: turn it round where they descend.")
-        numbers = np.full(len(own), _line_numbers(number, "number"))
-        if not (math.isfinite(first_twt_ms) and 0 < sample_interval_ms < math.inf):
+        numbers = np.full(len(own), _line_numbers(number, "number", 0))
+        times = isinstance(first_twt_ms, Real) and isinstance(sample_interval_ms, Real)
+        if not (times and math.isfinite(first_twt_ms) and 0 < sample_interval_ms < math.inf):
             raise OptionError(
-                f"A section's samples begin at a time and are some ms apart, not at {first_twt_ms:g} ms and "
-                f"{sample_interval_ms:g} ms."
+                f"A section's samples begin at a time and are some ms apart, not at {first_twt_ms} ms and "
+                f"{sample_interval_ms} ms."
             )
         inline, crossline = (numbers, along) if kind == "inline" else (along, numbers)
         twt_ms: NDArray[np.float64] = first_twt_ms + sample_interval_ms * np.arange(own.shape[1], dtype=np.float64)
@@ -117,14 +120,16 @@ class Section:
         return tuple(sentences)
 
 
-def _line_numbers(given: ArrayLike, name: str) -> NDArray[np.int32]:
-    """Whole numbers as SEG-Y headers have room for. Raises OptionError: they are none."""
-    numbers = np.asarray(given)
-    with np.errstate(invalid="ignore"):
-        whole = numbers.astype(np.int32) if numbers.dtype.kind in "iuf" else np.empty(0, np.int32)
-    if numbers.dtype.kind not in "iuf" or not np.array_equal(whole, numbers):
-        raise OptionError(f"Line numbers are whole numbers of 32 bits at most, and `{name}` holds others.")
-    return whole
+def _line_numbers(given: ArrayLike, name: str, axes: int) -> NDArray[np.int32]:
+    """Whole numbers as SEG-Y headers have room for. Raises OptionError: they are none, or have other axes."""
+    with suppress(ValueError, TypeError, OverflowError), np.errstate(invalid="ignore"):
+        numbers = np.asarray(given)
+        numbers = numbers.astype(np.float64) if numbers.dtype.kind == "O" else numbers
+        whole: NDArray[np.int32] = numbers.astype(np.int32)
+        if numbers.dtype.kind in "iuf" and numbers.ndim == axes and np.array_equal(whole, numbers):
+            return whole
+    what = "an array of them" if axes else "one of them"
+    raise OptionError(f"Line numbers are whole numbers of 32 bits at most, and `{name}` is not {what}.")
 
 
 def _own_copy(amplitude: ArrayLike) -> NDArray[np.float32]:

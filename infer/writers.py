@@ -67,7 +67,7 @@ def write(result: FaciesSection, path: str | Path, survey: Survey | None = None)
     with its number.
     """
     path = Path(path)
-    check_outputs([path], survey.path if survey else None)
+    check_outputs([path], survey.file.place if survey else None)
     if path.suffix.lower() in _SEGY and survey is None:
         raise OutputError(f"{path.name} cannot be written without the survey whose trace headers it takes over.")
     with writing(path) as temporary:

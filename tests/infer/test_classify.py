@@ -183,6 +183,8 @@ def test_what_a_batch_raises_comes_out(tiny_model, monkeypatch):
     ("options", "sentence"),
     [
         ({"stride": 0}, "The stride counts traces and samples, so a stride of 0 makes no sense."),
+        ({"stride": 2.0}, "The stride counts traces and samples, so a stride of 2.0 makes no sense."),
+        ({"stride": np.nan}, "The stride counts traces and samples, so a stride of nan makes no sense."),
         ({"batch_size": 0}, "A batch holds at least one patch, so a batch size of 0 makes no sense."),
         ({"amplitude_clip": 0.0}, "The amplitude clip must be a positive number of 32 bits, not 0."),
     ],

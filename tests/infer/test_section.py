@@ -95,15 +95,30 @@ def test_crossing_numbers_are_one_a_trace():
         Section.from_amplitude(np.eye(4), crossing=[1, 2])
 
 
-@pytest.mark.parametrize("crossing", [[1, 2.5], [1, np.nan], [1, 2**40], ["a", "b"], [False, True]])
+@pytest.mark.parametrize(
+    "crossing", [[1, 2.5], [1, np.nan], [1, 2**40], ["a", "b"], [False, True], [1, [2, 3]], [[1, 2]], 3, [1, None]]
+)
 def test_line_numbers_are_whole_numbers(crossing):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(OptionError) as caught:
             Section.from_amplitude(np.eye(2), crossing=crossing)
-    assert str(caught.value) == "Line numbers are whole numbers of 32 bits at most, and `crossing` holds others."
-    with pytest.raises(OptionError, match="`number` holds others"):
-        Section.from_amplitude(np.eye(2), number=crossing[1])
+    assert str(caught.value) == (
+        "Line numbers are whole numbers of 32 bits at most, and `crossing` is not an array of them."
+    )
+
+
+@pytest.mark.parametrize("number", [1.5, np.nan, 2**40, "a", True, [1], None])
+def test_a_lines_number_is_a_whole_number(number):
+    with pytest.raises(OptionError, match="and `number` is not one of them"):
+        Section.from_amplitude(np.eye(2), number=number)
+
+
+@pytest.mark.parametrize("number", [3, np.int64(3), 3.0, np.uint8(3)])
+def test_whole_numbers_of_any_type_are_line_numbers(number):
+    crossing = np.array([1, 5], object)
+    section = Section.from_amplitude(np.eye(2), number=number, crossing=crossing)
+    assert (section.number, type(section.number), section.crossing.tolist()) == (3, int, [1, 5])
 
 
 @pytest.mark.parametrize("crossing", [[2, 1], [1, 1]])
@@ -115,7 +130,10 @@ def test_crossing_numbers_ascend(crossing):
     )
 
 
-@pytest.mark.parametrize("times", [{"sample_interval_ms": 0}, {"first_twt_ms": np.nan}, {"sample_interval_ms": np.inf}])
+@pytest.mark.parametrize(
+    "times",
+    [{"sample_interval_ms": 0}, {"first_twt_ms": np.nan}, {"sample_interval_ms": np.inf}, {"first_twt_ms": "4"}],
+)
 def test_times_are_some_ms_apart(times):
     with pytest.raises(OptionError, match=r"^A section's samples begin at a time and are some ms apart, not at "):
         Section.from_amplitude(np.eye(2), **times)

@@ -13,6 +13,7 @@ import segyio
 
 from infer import Section, classify, load_model, open_survey, write
 from infer.errors import DependencyError, OutputError
+from infer.scan import scan
 from infer.writers import check_outputs
 
 from ..conftest import grid, reflections
@@ -216,6 +217,16 @@ def test_sgy_of_traces_with_other_numbers(cube, tiny_model, tmp_path):
             write(classify(section, load_model(tiny_model(8), "cpu"), 1.0), tmp_path / "line.sgy", survey)
     section = Section.from_amplitude(line.amplitude, "crossline", 5, crossing=numbers)
     write(classify(section, load_model(tiny_model(8), "cpu"), 1.0), tmp_path / "line.sgy", survey)
+
+
+def test_a_survey_is_not_replaced_from_another_folder_either(cube, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    survey = open_survey(cube.relative_to(tmp_path.parent))
+    result = classify(survey.read_crossline(5), load_model(tiny_model(8), "cpu"), 1.0)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="is the survey itself"):
+        write(result, cube.name, survey)
+    assert scan(survey).n_traces == survey.n_traces
 
 
 def test_a_section_without_traces_is_no_picture(tiny_model, tmp_path):
