@@ -22,7 +22,7 @@ from infer.errors import OptionError, OutputError
 from infer.files import replacing
 from infer.section import NO_DATA
 
-_TEXT_LINE = 80  # bytes
+_TITLE, _FORMAT = slice(80), slice(3224, 3226)  # bytes of a file header
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -453,7 +453,9 @@ def write_demo(folder: Path, seed: int = 2018, *, inlines: range = INLINES) -> D
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in ((files.survey, AMPLITUDE), (files.facies, TRUE_FACIES)):
-            _check_own(path, _file_header(content, seed, inlines)[:_TEXT_LINE])
+            _check_own(path, _file_header(content, seed, inlines))
+        if files.picks.exists() and not files.survey.exists():
+            raise OutputError(f"{files.picks} is there already, and no demo survey beside it. Choose another folder.")
         with ExitStack() as stack:
             parts = [stack.enter_context(replacing(path)) for path in (files.survey, files.facies, files.picks)]
             _write(DemoFiles(*parts), seed, inlines)
@@ -462,12 +464,13 @@ def write_demo(folder: Path, seed: int = 2018, *, inlines: range = INLINES) -> D
     return files
 
 
-def _check_own(path: Path, begins: bytes) -> None:
-    """Raise OutputError where there is a file that does not begin so: it may be somebody's survey."""
+def _check_own(path: Path, header: bytes) -> None:
+    """Raise OutputError where there is a file that has not such a title and number format: somebody's, it may be."""
     if path.exists():
         with path.open("rb") as file:
-            if file.read(len(begins)) != begins:
-                raise OutputError(f"{path} is there already, and is no demo survey. Choose another folder.")
+            found = file.read(len(header))
+        if any(found[part] != header[part] for part in (_TITLE, _FORMAT)):
+            raise OutputError(f"{path} is there already, and is no demo survey. Choose another folder.")
 
 
 def _write(files: DemoFiles, seed: int, inlines: range) -> None:

@@ -35,6 +35,19 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoFiles:
     return write_demo(tmp_path_factory.mktemp("demo"))
 
 
+def test_other_picks_and_a_cube_of_facies_stay(tmp_path: Path) -> None:
+    (tmp_path / "demo.picks.ixz").write_text("mine")
+    with pytest.raises(OutputError, match="and no demo survey beside it"):
+        write_demo(tmp_path, inlines=FEW)
+    (tmp_path / "demo.picks.ixz").unlink()
+    files = write_demo(tmp_path, inlines=FEW)
+    content = bytearray(files.survey.read_bytes())
+    content[3225] = 8
+    files.survey.write_bytes(content)
+    with pytest.raises(OutputError, match="is no demo survey"):
+        write_demo(tmp_path, inlines=FEW)
+
+
 @pytest.mark.parametrize("name", ["demo.sgy", "demo.facies.sgy"])
 def test_another_survey_of_that_name_stays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"C 1 MY SURVEY".ljust(3600))
@@ -155,8 +168,10 @@ def test_another_seed_is_another_survey_with_the_same_facies(tmp_path: Path) -> 
 
 
 def test_overwrites_and_leaves_nothing_else(tmp_path: Path) -> None:
+    write_demo(tmp_path, inlines=FEW)
     (tmp_path / "demo.picks.ixz").write_text("old")
     write_demo(tmp_path, inlines=FEW)
+    assert (tmp_path / "demo.picks.ixz").read_text() != "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
 
 
