@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -70,48 +70,61 @@ class CubeRun:
         self.plan = Plan(request)
         self.files = outputs_of(request.out, self.plan.quantities)
         self.partials = _partials(self.files, visible=request.keep_partial)
-        for path in (*self.files.values(), *self.partials.values()):
-            check_not_survey(path, request.cube)
-        journal = request.out.with_name(f"{request.out.name}.journal")
-        if journal.exists():
-            with sentences(request.out):
-                with held(journal):  # nobody else is at work
-                    if restart:
-                        self._forget(journal)
-                if restart:
-                    journal.unlink()
-        if not journal.exists() and request.keep_partial:
-            for path in self.partials.values():
-                _check_free(path)
-        self.journal = Journal(journal, self.plan.describe())
+        path = request.out.with_name(f"{request.out.name}.journal")
+        for each in (path, *self.files.values(), *self.partials.values()):
+            check_not_survey(each, request.cube)
         self.store = open_store(self.plan, self.partials)
-        named = {name for name, path in self.files.items() if _is_taken(path)}
-        written = {name for name, path in self.partials.items() if path.exists()}
-        if named and self.remaining:
-            _check_free(self.files[min(named)])
-        if not self.journal.done or written | named != set(self.files):
+        with sentences(request.out):
+            its = _partials_of(begun(path), request.out)
+            for partial in set(self.partials.values()) - its:
+                _check_free(partial)
+            if path.exists():
+                with held(path):  # nobody else is at work
+                    if restart:
+                        self._forget(its)
+                if restart:
+                    path.unlink()
+        self.journal = Journal(path, self.plan.describe())
+        self._check_names()
+        if not self.journal.done:
             with sentences(request.out):
                 self._begin()
 
-    def _begin(self) -> None:
+    def _check_names(self) -> None:
+        """Raise OutputError where something has an output's name, or where finished blocks are gone."""
+        named = {name for name, path in self.files.items() if _is_taken(path)}
+        if named and self.remaining:
+            _check_free(self.files[min(named)])
+        for name in sorted(set(self.files) - named):
+            if self.journal.done and not self.partials[name].exists():
+                raise OutputError(
+                    f"{self.partials[name]} is gone, with the blocks that were done. Put it back, or start over with "
+                    "--restart."
+                )
+
+    def _check_room(self, kept: int = 0) -> None:
+        """Raise OutputError where the disk is too small, with so many bytes of it that will be free."""
         folder = self.plan.request.out.parent
-        free, needed = shutil.disk_usage(folder).free, self.store.bytes_needed
+        free, needed = shutil.disk_usage(folder).free + kept, self.store.bytes_needed
         if needed > free:
             raise OutputError(
                 f"{self.plan.request.out} would take {needed / 1e9:,.1f} GB, and {folder} has {free / 1e9:,.1f} GB "
                 "free. Make room, or choose another folder or a --region."
             )
+
+    def _begin(self) -> None:
+        self._check_room()
         with self.journal.started(), self.forgotten_unless_begun():  # what is under these names is this run's now
             for path in self.partials.values():
                 _delete(path)
             self.store.create(filled=self.plan.request.keep_partial)
 
-    def _forget(self, journal: Path) -> None:
-        """Delete what the run with that journal has left, by whichever names it had."""
-        its = begun(journal)
-        quantities = {*self.plan.quantities, *its.get("output", [])[1:]}
-        visible = its.get("run") == KEEPING
-        for path in _partials(outputs_of(self.plan.request.out, dict.fromkeys(quantities)), visible=visible).values():
+    def _forget(self, partials: Iterable[Path]) -> None:
+        """Delete what another run has left, unless this one cannot begin."""
+        for path in self.files.values():
+            _check_free(path)
+        self._check_room(sum(path.stat().st_size for path in partials if path.is_file()))
+        for path in partials:
             check_not_survey(path, self.plan.request.cube)
             _delete(path)
 
@@ -308,6 +321,12 @@ def _partials(files: Mapping[str, Path], *, visible: bool) -> dict[str, Path]:
 
 def _is_taken(path: Path) -> bool:
     return os.path.lexists(path)  # a link to nothing would be in the way as well
+
+
+def _partials_of(run: Mapping[str, Any], out: Path) -> set[Path]:
+    """What a run has made that a journal tells of."""
+    quantities = dict.fromkeys(map(str, run["output"][1:])) if run else {}
+    return set(_partials(outputs_of(out, quantities), visible=run["run"] == KEEPING).values()) if quantities else set()
 
 
 def _check_free(path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from infer import _segy
 from infer.errors import OptionError, OutputError
 from infer.files import check_folder
+from infer.journal import CHANGED
 from infer.models import load_model
 from infer.region import Box, Region, colon
 from infer.section import LineKind
@@ -172,7 +173,7 @@ class Plan:
         twt_ms = float(times[samples.start]), float(times[samples.stop - 1])
         return {
             "source": f"{self.survey.path.name} ({_digest_of_survey(self.survey)})",
-            "source's last change": _last_change(self.survey.path),
+            CHANGED: _last_change(self.survey.file.place),
             "model": f"{card.name} ({hashlib.sha256(card.to_json().encode()).hexdigest()[:16]})",
             "engine": f"{self.engine} on {self.model.device.kind}",
             "direction": request.along,
@@ -211,20 +212,21 @@ def outputs_of(out: Path, quantities: dict[str, Any]) -> dict[str, Path]:
     suffix = out.suffix.lower()
     if suffix not in (".sgy", ".segy", ".zarr"):
         raise OutputError(f"{out.name}: the suffix says what to write, and of a whole survey that is .sgy or .zarr.")
-    if suffix != ".zarr" and out.stem.lower().endswith(f".{CONFIDENCE}"):
-        name = out.stem[: -len(CONFIDENCE) - 1]
+    beside = re.fullmatch(rf"(.+)\.({CONFIDENCE}|{PROBABILITY}.+)", out.stem, re.IGNORECASE)
+    if suffix != ".zarr" and beside:
+        what = CONFIDENCE if beside[2].lower() == CONFIDENCE else PROBABILITY.strip("_")
         raise OutputError(
-            f"{out.name} is the name of a confidence, and OUT that of the facies: `{name}{out.suffix} --confidence` "
+            f"{out.name} is the name of a {what}, and OUT that of the facies: `{beside[1]}{out.suffix} --{what}` "
             "writes both."
         )
     if suffix == ".zarr":
         check_folder(out)
         return dict.fromkeys(quantities, out)
-    beside = {name: out.with_name(f"{out.stem}.{name_of_file(name)}{out.suffix}") for name in quantities}
-    beside |= {FACIES: out}
-    for path in beside.values():
+    files = {name: out.with_name(f"{out.stem}.{name_of_file(name)}{out.suffix}") for name in quantities}
+    files |= {FACIES: out}
+    for path in files.values():
         check_folder(path)
-    return beside
+    return files
 
 
 def name_of_file(quantity: str) -> str:
@@ -242,9 +244,8 @@ def partial_of(path: Path, *, visible: bool) -> Path:
 
 
 def _last_change(path: Path) -> str:
-    """Of a file, in UTC, as finely as the system has it: samples that no digest has looked at may have changed."""
-    seconds, rest = divmod(path.stat().st_mtime_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S}.{rest:09}"
+    """Of a file, in UTC, to the second: samples that no digest has looked at may have changed."""
+    return f"{datetime.fromtimestamp(int(path.stat().st_mtime), timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _digest_of_survey(survey: Survey) -> str:

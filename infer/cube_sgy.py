@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infer import _segy
+from infer._segy import Field, SegyFile
 from infer.cube_plan import LINES, Block, Plan
 from infer.errors import OutputError
 from infer.section import NO_DATA
@@ -20,6 +21,7 @@ from infer.survey import TIME_SCALARS, Survey
 
 _PIECE = 4096  # traces that are written at once, at most
 _LONGEST_DELAY = 32_767
+_OTHER_TIMES = (95, 97, 99, 101, 103, 105, 107, 111, 113)  # that bytes 215-216 scale: upholes, statics, lags, mutes
 _EXACT_MS = 1e-5
 _SCALARS = (1, -10, -100, -1000, -10_000, 10, 100, 1000, 10_000)  # of times: the finest is not the first to be tried
 
@@ -38,10 +40,11 @@ class SegyStore:
         everything = Block(0, plan.box.inlines, plan.box.crosslines)
         self._kept = None if whole else self._traces_of(everything)  # of the source; None: all
         self._header_changes: list[tuple[int, NDArray[np.uint8]]] = []
+        self._first: _FirstTime | None = None
         self.warnings: tuple[str, ...] = ()
         if len(plan.box.samples) < plan.survey.n_samples:
             first_ms = float(plan.survey.twt_ms[plan.box.samples.start])
-            first = _FirstTime.of(plan.survey, first_ms)
+            self._first = first = _FirstTime.of(plan.survey, first_ms)
             self._header_changes = _of_shorter_traces(len(plan.box.samples), first, plan.survey.file.byte_order)
             if abs(first.said_ms - first_ms) > _EXACT_MS:
                 self.warnings = (
@@ -93,6 +96,8 @@ class SegyStore:
     ) -> None:
         file = self._survey.file
         headers = file.headers(traces)
+        if self._first and self._first.scalar is not None:
+            _rescale(headers, file, self._first.scalar)
         for start, change in self._header_changes:
             headers[:, start : start + len(change)] = change
         rows = trace_rows(headers, np.nan_to_num(samples), file.byte_order)
@@ -152,6 +157,17 @@ class _FirstTime(NamedTuple):
                 f"headers have room for {_LONGEST_DELAY:,} ms. Choose a .zarr, or no times in the --region."
             )
         return min(ways, key=lambda way: round(abs(way.said_ms - first_ms), 6))
+
+
+def _rescale(headers: NDArray[np.uint8], file: SegyFile, scalar: int) -> None:
+    """Have the other times of trace headers `[trace, byte]` mean by a scalar what they mean by their own."""
+    own = file.column(headers, _segy.TIME_SCALAR)
+    factor = _segy.factors(np.where(np.isin(own, TIME_SCALARS), own, 1)) / _segy.factors(np.array([scalar], np.int16))
+    for byte in _OTHER_TIMES if (factor != 1).any() else ():
+        times = file.column(headers, Field(byte, "i2"))
+        rescaled = np.clip(np.round(times * factor), -_LONGEST_DELAY, _LONGEST_DELAY)
+        stored = rescaled.astype(f"{file.byte_order}i2")[:, None].view(np.uint8)
+        headers[:, byte - 1 : byte + 1] = np.where((factor != 1)[:, None], stored, headers[:, byte - 1 : byte + 1])
 
 
 def _of_shorter_traces(n_samples: int, first: _FirstTime, order: str) -> list[tuple[int, NDArray[np.uint8]]]:

@@ -52,7 +52,7 @@ class ZarrStore:
             "twt_ms": survey.twt_ms[box.samples.start : box.samples.stop],
         }
         for name, values in coordinates.items():
-            units = {"units": "ms"} if name == "twt_ms" else {}
+            units = {"units": "ms", "sample_interval_ms": survey.sample_interval_ms} if name == "twt_ms" else {}
             array = group.create_array(name, data=values, dimension_names=[name], attributes=units)
             assert array.shape == values.shape  # noqa: S101
         for name, dtype in plan.quantities.items():

@@ -16,9 +16,9 @@ from infer.facies import FACIES_COLOURS, FACIES_NAMES
 from infer.section import NO_DATA, LineKind
 from infer.survey import Survey, open_survey
 
-_OF_A_PART = np.r_[108:118, 214:216]
-"""Of a trace header, what differs where only some times were classified: delay, mutes, samples and their interval, and
-the scalar of times."""
+_OF_A_PART = np.r_[94:118, 214:216]
+"""Of a trace header, what differs where only some times were classified: delay and other times, samples and their
+interval, and the scalar of times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,7 @@ class FinishedCube:
     inline: NDArray[np.int32]  # [inline]
     crossline: NDArray[np.int32]  # [crossline]
     twt_ms: NDArray[np.float64]  # [sample]
+    sample_interval_ms: float
     facies_names: tuple[str, ...]
     facies_colours: tuple[str, ...]
     model: str  # its name; empty where the file does not say it
@@ -52,9 +53,8 @@ class FinishedCube:
 
         Raises OptionError: the cube has no such time. SurveyError: what is there are no facies.
         """
-        step = self.twt_ms[1] - self.twt_ms[0] if len(self.twt_ms) > 1 else 1.0
         sample = int(np.abs(self.twt_ms - twt_ms).argmin())
-        if not abs(self.twt_ms[sample] - twt_ms) <= step / 2:
+        if not abs(self.twt_ms[sample] - twt_ms) <= self.sample_interval_ms / 2:
             raise OptionError(
                 f"{self.path.name} has no sample at {twt_ms:g} ms: they run from {self.twt_ms[0]:g} to "
                 f"{self.twt_ms[-1]:g} ms."
@@ -117,13 +117,14 @@ def open_cube(
     if path.suffix.lower() == ".zarr":
         return _open_zarr(path)
     survey = open_survey(path, inline_byte=inline_byte, crossline_byte=crossline_byte)
-    if survey.file.number_format.width != 1:
-        raise SurveyError(f"{path.name} holds no facies: they are 8-bit integers, not {survey.number_format}.")
+    if (survey.file.number_format.width, survey.file.number_format.kind) != (1, "signed"):
+        raise SurveyError(f"{path.name} holds no facies: they are 8-bit signed integers, not {survey.number_format}.")
     return FinishedCube(
         path,
         survey.inlines.numbers(),
         survey.crosslines.numbers(),
         survey.twt_ms,
+        survey.sample_interval_ms,
         card.facies_names if card else FACIES_NAMES,
         card.facies_colours if card else FACIES_COLOURS,
         card.name if card else "",
@@ -141,10 +142,11 @@ def _open_zarr(path: Path) -> FinishedCube:
         facies = group["facies"]
         inline, crossline, twt_ms = (group[name][:] for name in ("inline", "crossline", "twt_ms"))
         names, colours = (tuple(facies.attrs[name]) for name in ("facies_names", "facies_colours"))
+        interval_ms = float(group["twt_ms"].attrs.get("sample_interval_ms") or (np.diff(twt_ms)[:1].sum() or 1.0))
         model = str(group.attrs["model"])
-    except (OSError, KeyError, ValueError) as error:  # zarr's own and those of JSON are ValueErrors
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # of zarr and of JSON
         raise SurveyError(f"{path} is no cube of facies as `infer cube` writes it: {error}.") from error
-    return FinishedCube(path, inline, crossline, twt_ms, names, colours, model, facies)
+    return FinishedCube(path, inline, crossline, twt_ms, interval_ms, names, colours, model, facies)
 
 
 @dataclass(frozen=True)

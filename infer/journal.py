@@ -7,11 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from infer.errors import OutputError
+
+_BEGINS = b'{"source": '
+CHANGED = "source's last change"
 
 
 class Journal:
@@ -75,11 +78,18 @@ class Journal:
             raise OutputError(f"{self.path} cannot be read as the journal of a run: {error}.") from error
         if not entries:
             return
-        other = {name for name in {**entries[0], **self._run} if entries[0].get(name) != self._run.get(name)}
-        if other:
-            name = next(name for name in {**self._run, **entries[0]} if name in other)
+        then = {CHANGED: self._run.get(CHANGED)} | entries[0]  # older journals do not say it
+        other = {name for name in {**then, **self._run} if then.get(name) != self._run.get(name)}
+        if other == {CHANGED}:
             raise OutputError(
-                f"{self.path} is the journal of another run: its {name} is {_shown(entries[0].get(name))}, and "
+                f"The survey was changed or copied at {self._run[CHANGED]}, since this run was begun: it was of "
+                f"{then[CHANGED]}. If nothing in it has changed, set that time again (`touch -d`); else start over "
+                "with --restart."
+            )
+        if other:
+            name = next(name for name in {**self._run, **then} if name in other)
+            raise OutputError(
+                f"{self.path} is the journal of another run: its {name} is {_shown(then.get(name))}, and "
                 f"{_shown(self._run.get(name))} is asked for now. Ask for the same as then to go on with it, or start "
                 "over with --restart."
             )
@@ -87,11 +97,21 @@ class Journal:
 
 
 def begun(path: Path) -> dict[str, Any]:
-    """What the run is that the journal at `path` is of; nothing where the journal does not say it."""
+    """What the run is that the journal at `path` is of; nothing where there is none, or it was not yet said.
+
+    Raises OutputError: what has that name is no journal.
+    """
     try:
-        return dict(json.loads(path.read_bytes().split(b"\n")[0]))
-    except (ValueError, TypeError):
+        first, *more = path.read_bytes().split(b"\n", 1)
+    except FileNotFoundError:
         return {}
+    with suppress(ValueError):
+        run = json.loads(first)
+        if isinstance(run, dict) and "version" in run and isinstance(run.get("output"), list):
+            return run
+    if more or not (first.startswith(_BEGINS) or _BEGINS.startswith(first)):  # torn, it has no line end
+        raise OutputError(f"{path} cannot be read as the journal of a run. Move it away, or choose another name.")
+    return {}
 
 
 @contextmanager

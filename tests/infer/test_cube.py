@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
 import pickle
 import random
@@ -29,6 +30,8 @@ from infer.cube_plan import CubeRequest, Plan
 from infer.cube_sgy import SegyStore
 from infer.demo import write_demo
 from infer.errors import Cancelled, DeviceError, InferError, LineNotFoundError, OptionError, OutputError
+from infer.finished import open_cube
+from infer.journal import CHANGED
 from infer.region import Region
 from tests.conftest import grid, reflections
 
@@ -202,6 +205,33 @@ def test_a_part_says_when_it_begins(build_segy, request_for, revision, scalar, d
     assert open_survey(request.out).first_twt_ms == pytest.approx(first, abs=1e-6)
     with segyio.open(request.out, ignore_geometry=True) as file:
         assert {(file.attributes(109)[n].item(), file.attributes(215)[n].item()) for n in range(16)} == {says}
+
+
+@pytest.mark.parametrize("order", [">", "<"])
+def test_what_else_is_a_time_is_scaled_as_the_first_one(build_segy, request_for, order):
+    positions = grid(range(1, 5), range(1, 5))
+    times = {111: ("h", [7] * 16), 113: ("h", [-9, *[9] * 15]), 99: ("h", [4000] * 16), 215: ("h", [0, *[-10] * 15])}
+    path = build_segy(
+        positions,
+        reflections(16, 30),
+        name="mutes.sgy",
+        order=order,
+        interval_us=500,
+        says={3501: ("H", 0x0100)},
+        traces_say=times,
+    )
+    request = replace(request_for("part.sgy", region=Region.parse("twt=1.5:5")), cube=path)
+    CubeRun(request).work()
+    with segyio.open(request.out, ignore_geometry=True, endian="little" if order == "<" else "big") as file:
+        found = {byte: file.attributes(byte)[:].tolist() for byte in (99, 109, 111, 113, 215)}
+    assert found == {
+        99: [32_767, *[4000] * 15],  # no more fits
+        109: [15] * 16,
+        111: [70, *[7] * 15],
+        113: [-90, *[9] * 15],
+        215: [-10] * 16,
+    }
+    assert not list(open_cube(request.out).doubts(open_survey(path)))
 
 
 def test_a_part_that_cannot_say_when_it_begins(build_segy, request_for):
@@ -487,7 +517,7 @@ def test_a_torn_journal_costs_its_last_block(interrupted):
     assert CubeRun(interrupted).journal.done == set()
     journal.write_bytes(whole + b'{"blo')
     assert CubeRun(interrupted).journal.done == {0}
-    for damaged in (b"no journal\n", b"123\n", whole + b'{"lock": 1}\n'):
+    for damaged in (b"no journal\n", b"123\n", whole + b'{"lock": 1}\n', whole + b"1\n"):
         journal.write_bytes(damaged)
         with pytest.raises(OutputError, match="cannot be read as the journal of a run"):
             CubeRun(interrupted)
@@ -499,11 +529,94 @@ def test_nor_with_a_source_that_was_changed_since(interrupted):
     unread = next(n for n in range(316) if n not in spread)
     content[3600 + unread * (240 + 4 * SAMPLES) + 240] ^= 1
     interrupted.cube.write_bytes(content)
-    os.utime(interrupted.cube, ns=(0, 10**18 + 5))
-    with pytest.raises(OutputError, match=r"its (source|source's last change) is .* is asked for now"):
+    before = CubeRun(replace(interrupted, out=interrupted.out.with_name("other.sgy"))).plan.describe()
+    os.utime(interrupted.cube, (0, 10**9))
+    with pytest.raises(OutputError) as caught:
         CubeRun(interrupted)
-    run = CubeRun(replace(interrupted, out=interrupted.out.with_name("other.sgy")))
-    assert run.plan.describe()["source's last change"] == "2001-09-09 01:46:40.000000005"
+    then = json.loads(interrupted.out.with_name("facies.sgy.journal").read_bytes().split(b"\n")[0])
+    assert str(caught.value) == (
+        "The survey was changed or copied at 2001-09-09T01:46:40Z, since this run was begun: it was of "
+        f"{then[CHANGED]}. If nothing in it has changed, set that time again (`touch -d`); else start over with "
+        "--restart."
+    )
+    assert before["source"] == then["source"]  # no other sign of it
+
+
+def test_a_journal_that_does_not_say_when_the_source_was_changed_is_gone_on_with(interrupted):
+    journal = interrupted.out.with_name("facies.sgy.journal")
+    first, *blocks = journal.read_bytes().split(b"\n")
+    entry = json.loads(first)
+    del entry[CHANGED]
+    journal.write_bytes(b"\n".join([json.dumps(entry).encode(), *blocks]))
+    assert CubeRun(interrupted).journal.done == {0}
+
+
+def test_a_restart_that_is_refused_loses_nothing(interrupted, monkeypatch):
+    foreign = interrupted.out.with_name("facies.partial.sgy")
+    foreign.write_text("mine")
+    with pytest.raises(OutputError, match=r"facies\.partial\.sgy is there already"):
+        CubeRun(replace(interrupted, keep_partial=True), restart=True)
+    interrupted.out.write_text("mine")
+    with pytest.raises(OutputError, match=r"facies\.sgy is there already"):
+        CubeRun(interrupted, restart=True)
+    interrupted.out.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": -(10**9)}))
+        with pytest.raises(OutputError, match="Make room"):
+            CubeRun(interrupted, restart=True)
+    assert CubeRun(interrupted).journal.done == {0}
+
+
+def test_a_restart_deletes_only_what_the_other_run_has_made(request_for):
+    request = request_for("facies.sgy", keep_partial=True)
+    CubeRun(request)
+    foreign = request.out.with_name("facies.confidence.partial.sgy")
+    foreign.write_text("mine")
+    with pytest.raises(OutputError, match=r"facies\.confidence\.partial\.sgy is there already"):
+        CubeRun(replace(request, confidence=True), restart=True)
+    assert foreign.read_text() == "mine"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("content", [b"my notes", b"my notes\n", b'{"output": 5}\n', b"[]\n"])
+def test_what_has_the_journals_name_and_is_none_stays(request_for, content, restart):
+    request = request_for("facies.sgy")
+    journal = request.out.with_name("facies.sgy.journal")
+    journal.write_bytes(content)
+    with pytest.raises(OutputError) as caught:
+        CubeRun(request, restart=restart)
+    assert str(caught.value) == (
+        f"{journal} cannot be read as the journal of a run. Move it away, or choose another name."
+    )
+    assert journal.read_bytes() == content
+    survey = request.cube.rename(journal)
+    with pytest.raises(OutputError, match="is the survey itself"):
+        CubeRun(replace(request, cube=survey), restart=restart)
+
+
+@pytest.mark.parametrize("begun", [b"", b'{"sou', b'{"source": "cube.sgy'])
+@pytest.mark.parametrize("keep_partial", [False, True])
+def test_a_journal_that_was_hardly_begun_owns_nothing(request_for, begun, keep_partial):
+    request = request_for("facies.sgy", keep_partial=keep_partial)
+    journal, partial = request.out.with_name("facies.sgy.journal"), *CubeRun(request).partials.values()
+    journal.write_bytes(begun)
+    with pytest.raises(OutputError, match="is there already"):
+        CubeRun(request)
+    partial.unlink()
+    CubeRun(request).work()
+    assert request.out.exists() and not journal.exists()
+
+
+def test_finished_blocks_that_are_gone_are_said(interrupted):
+    partial = interrupted.out.with_name(".facies.confidence.sgy.partial")
+    elsewhere = partial.rename(partial.with_name("elsewhere.sgy"))
+    with pytest.raises(OutputError) as caught:
+        CubeRun(interrupted)
+    assert str(caught.value) == (
+        f"{partial} is gone, with the blocks that were done. Put it back, or start over with --restart."
+    )
+    elsewhere.rename(partial)
+    assert CubeRun(interrupted).journal.done == {0}
 
 
 def test_it_goes_on_after_a_torn_line_more_than_once(interrupted, monkeypatch):
@@ -594,6 +707,8 @@ def test_what_is_refused(request_for, tmp_path, monkeypatch):
         },
         "facies.Confidence.SGY is the name of a confidence, and OUT that of the facies: `facies.SGY --confidence` "
         "writes both.": {"out": tmp_path / "facies.Confidence.SGY"},
+        "facies.probability_salt.sgy is the name of a probability, and OUT that of the facies: `facies.sgy "
+        "--probability` writes both.": {"out": tmp_path / "facies.probability_salt.sgy"},
         f"{request.cube} is the survey itself; choose another name for the facies.": {"out": request.cube},
         f"{tmp_path / 'there.sgy'} is there already. Choose another name, or delete it first.": {
             "out": tmp_path / "there.sgy"
