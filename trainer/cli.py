@@ -17,7 +17,7 @@ from infer.cli import one_line
 from infer.cli import run as run_commands
 from infer.errors import DependencyError, OptionError
 from infer.options import CrosslineByte, InlineByte
-from trainer.names import PATCH_SIZES
+from trainer.names import PATCH_SIZES, quoted
 
 app = typer.Typer(
     help="Train patch classifiers on one labelled line and export them for `infer`.",
@@ -216,8 +216,6 @@ def fit(
         "survey_name": survey_name,
         "licence": licence,
         "polarity": polarity,
-        "inline_byte": inline_byte,
-        "crossline_byte": crossline_byte,
     }
     wishes = {option: value for option, value in wishes.items() if value is not None}
     # What can be refused is refused before the seconds that TensorFlow takes to start.
@@ -226,10 +224,11 @@ def fit(
             raise OptionError("A run goes on as it was asked for: beside --resume, give --run and --survey at most.")
         unfinished = find_unfinished_run(network, run)
         say(f"Going on with {unfinished.folder} after epoch {unfinished.epochs_done()}.")
-        prepared = prepare_again(unfinished, survey, say)
+        prepared = prepare_again(unfinished, survey, say, (inline_byte, crossline_byte))
     else:
         check_vacant(run)
         request = FitRequest(network, _given("--survey", survey), tuple(_given("--picks", picks)), **wishes)
+        request = request.moved(None, (inline_byte, crossline_byte))
         prepared = prepare(request, say)
     _start_tensorflow()
     from trainer.fit import fit as fit_network
@@ -417,7 +416,7 @@ def canvas(
     print(f"Wrote {picture} to paint on, with a hard brush in the colours of {legend}")
     given = (("inline", inline_byte), ("crossline", crossline_byte))
     places = "".join(f" --{kind}-byte {byte}" for kind, byte in given if byte is not None)
-    print(f"Next: trainer picks {picture} --survey {survey}{places}")
+    print(f"Next: trainer picks {quoted(picture)} --survey {quoted(survey)}{places}")
 
 
 def main() -> None:

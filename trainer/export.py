@@ -19,7 +19,7 @@ from trainer.picks import PicksError
 from trainer.precision import in_precision
 from trainer.proof import Evidence, Proof, affordable_patches, prove
 from trainer.request import HeaderBytes
-from trainer.runs import Run, find_run, prepare_again
+from trainer.runs import Run, check_amplitudes, find_run, prepare_again
 from trainer.saved import load_network
 from trainer.shelf import EXPORTED, place_for
 
@@ -110,17 +110,19 @@ def training_section(run: Run, survey: Path | None = None, header_bytes: HeaderB
 
     survey: where its survey is, if it has moved since. header_bytes: where its line numbers are then.
 
-    Raises SurveyNotFoundError: it has, and nobody says where to.
+    Raises SurveyNotFoundError: it has, and nobody says where to. RunError: it is not what it was.
     """
     settings = run.read_settings()
     request = settings.request.moved(survey, header_bytes)
     try:
-        return request.open_survey().read_line(settings.line_kind, settings.line_number)
+        section = request.open_survey().read_line(settings.line_kind, settings.line_number)
     except SurveyNotFoundError as error:
         raise SurveyNotFoundError(
             f"The export is proved on patches of the survey that the network was trained on, and there is no file at "
-            f"{request.survey}. Say where it is now: `trainer export {request.network} --survey CUBE.sgy`."
+            f"{request.survey}. Say where it is now by `--survey CUBE.sgy` beside what you gave."
         ) from error
+    check_amplitudes(run, section, request.survey)
+    return section
 
 
 def _libraries() -> dict[str, str]:

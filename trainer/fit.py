@@ -25,12 +25,13 @@ from infer.files import writing
 from trainer.dataset import LabelledSection, PatchBatches, TrainingBatches, some_of
 from trainer.evaluate import score_parts, write_scores
 from trainer.features import FEATURES, trained_part, whole_network
+from trainer.names import quoted
 from trainer.networks import RANDOM, find_network
 from trainer.normalisation import Restate
 from trainer.progress import EpochLines
 from trainer.recipes import Recipe, find_recipe
 from trainer.request import FitRequest, Prepared
-from trainer.runs import Run, RunSettings, write_text
+from trainer.runs import Run, RunSettings, sha256_of, write_text
 from trainer.saved import load_checkpoint, load_network, worth_compiling
 from trainer.scores import Scores
 
@@ -44,15 +45,18 @@ def fit(prepared: Prepared, run: Run, say: Callable[[str], None] = lambda _: Non
     weights cannot be had, or the loss was never a number. Cancelled: Ctrl-C, with a sentence on what is kept. What was
     trained of a first epoch that did not end goes.
     """
+    ours = not run.asked  # else another process may be at work on its first epoch
     try:
         if not run.epochs_done():
             _start(prepared, run, say)
         _train_and_score(prepared, run, say, live)
     except KeyboardInterrupt as stop:
-        run.discard_if_untrained()
+        if ours:
+            run.discard_if_untrained()
         raise Cancelled(_what_is_kept(run, prepared.request.network)) from stop
     except BaseException:
-        run.discard_if_untrained()
+        if ours:
+            run.discard_if_untrained()
         raise
     return run
 
@@ -68,6 +72,7 @@ def _start(prepared: Prepared, run: Run, say: Callable[[str], None]) -> None:
             prepared.picks_sha256,
             _initial_weights(request),
             prepared.split.sha256(prepared.placed),
+            sha256_of(section),
         )
     )
     run.model.unlink(missing_ok=True)
@@ -80,9 +85,12 @@ def _start(prepared: Prepared, run: Run, say: Callable[[str], None]) -> None:
 
 
 def _what_is_kept(run: Run, network: str) -> str:
-    if not run.epochs_done():
+    if not run.asked:
         return "Stopped; nothing half-written is left."
-    return f"Stopped. To go on after epoch {run.epochs_done()}: `trainer fit {network} --run {run.folder} --resume`."
+    return (
+        f"Stopped. To go on after epoch {run.epochs_done()}: `trainer fit {network} --run {quoted(run.folder)} "
+        "--resume`."
+    )
 
 
 def _train_and_score(prepared: Prepared, run: Run, say: Callable[[str], None], live: bool) -> None:

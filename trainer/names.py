@@ -58,10 +58,21 @@ def check_patch_size(network: str, patch_size: int) -> None:
 
 def check_model_name(name: str) -> None:
     """Raise OutputError where `name` cannot be that of a model's file."""
-    if not name or Path(name).name != name:
+    if not name.strip(". ") or Path(name).name != name:
         raise OutputError(f"A model's name is the name of its file, without folders, and '{name}' is not.")
     if name.lower().endswith(".onnx"):
         raise OutputError(f"A model's name is that of its file without .onnx: '{name[:-5]}' in place of '{name}'.")
+    if name.lower().endswith(".slice"):
+        raise OutputError(f"A model's name does not end in .slice, as its slice model's does: not '{name}'.")
+
+
+def quoted(word: object) -> str:
+    """A word of a command that one pastes into a shell.
+
+    >>> quoted("my runs/first")
+    '"my runs/first"'
+    """
+    return f'"{word}"' if " " in str(word) else str(word)
 
 
 def _check_known(what: str, name: str, known: tuple[str, ...], for_what: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -11,11 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from infer.card import ModelCard
 from infer.errors import InferError, LineNotFoundError, SurveyNotFoundError
 from infer.files import writing
-from infer.section import LineKind
-from trainer.names import check_network
+from infer.section import LineKind, Section
+from trainer.names import check_network, quoted
 from trainer.pick_files import PicksError
 from trainer.pick_sources import sha256
 from trainer.request import FitRequest, HeaderBytes, Prepared, prepare
@@ -39,6 +42,7 @@ class RunSettings:
     picks_sha256: str
     initial_weights: str = ""  # what training started from, for the card
     split_sha256: str = ""  # of the placed picks and of which are for what; "" where a run does not know it
+    section_sha256: str = ""  # of the line's amplitudes; likewise
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -218,7 +222,7 @@ def prepare_again(
 
     survey: where the survey is, if it has moved since. header_bytes: where its line numbers are then.
 
-    Raises RunError: the picks are not what they were, do not lie on the survey, or are split in another way than then.
+    Raises RunError: picks or amplitudes are not what they were, do not lie on the survey, or are split in another way.
     SurveyNotFoundError, with how to say where the survey is. And what `prepare` raises.
     """
     settings = run.read_settings()
@@ -243,7 +247,22 @@ def prepare_again(
             "them: it may be tested on picks that it was trained on. Say where the survey of then is with "
             "`--survey CUBE.sgy`, or fit the network again."
         )
+    check_amplitudes(run, prepared.section, request.survey)
     return prepared
+
+
+def check_amplitudes(run: Run, section: Section, survey: Path) -> None:
+    """Raise RunError where the line has not the amplitudes that the run was trained on."""
+    if run.read_settings().section_sha256 not in ("", sha256_of(section)):
+        raise RunError(
+            f"{section.kind.capitalize()} {section.number} of {survey} has other amplitudes than {run.folder} was "
+            "trained on. Say where the survey of then is with `--survey CUBE.sgy`, or fit the network again."
+        )
+
+
+def sha256_of(section: Section) -> str:
+    """Of a line's amplitudes."""
+    return hashlib.sha256(np.ascontiguousarray(section.amplitude, "<f4").tobytes()).hexdigest()
 
 
 def find_run(network: str, folder: Path | None) -> Run:
@@ -277,7 +296,9 @@ def _is_of(network: str, run: Run) -> bool:
 def _check_is_of(network: str, run: Run, what_to_do: str) -> None:
     fitted = run.read_settings().request.network
     if fitted != network:
-        raise RunError(f"{run.folder} is a run of {fitted}, not of {network}. {what_to_do.format(fitted, run.folder)}")
+        raise RunError(
+            f"{run.folder} is a run of {fitted}, not of {network}. {what_to_do.format(fitted, quoted(run.folder))}"
+        )
 
 
 def _no_finished_run(network: str, folder: Path | None) -> str:
@@ -285,6 +306,6 @@ def _no_finished_run(network: str, folder: Path | None) -> str:
     unfinished = Run(folder) if folder else _newest_run(network, finished=False)
     fit = f"`trainer fit {network} --survey CUBE.sgy --picks PICKS.ixz`"
     if unfinished and _is_of(network, unfinished):
-        resume = f"`trainer fit {network} --run {unfinished.folder} --resume`"
+        resume = f"`trainer fit {network} --run {quoted(unfinished.folder)} --resume`"
         return f"{none} If the training in {unfinished.folder} was stopped, go on: {resume}. Or fit anew: {fit}."
     return f"{none} Run this first: {fit}."

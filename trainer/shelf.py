@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infer.card import ModelCard, read_card
 from infer.errors import ModelError, OutputError
-from trainer.names import check_model_name
+from trainer.names import check_model_name, quoted
 
 EXPORTED = Path("exported")
 
@@ -48,7 +48,7 @@ def export_command(network: str, run: Path, fitted_name: str, out: Path = EXPORT
     if _file(out, fitted_name or network).exists():
         name = next(free for free in _numbered(fitted_name or "mine") if not _file(out, free).exists())
     words = ["trainer", "export", network, "--run", str(run), *(["--name", name] if name else [])]
-    return " ".join(f'"{word}"' if " " in word else word for word in words)
+    return " ".join(map(quoted, words))
 
 
 def _file(out: Path, name: str) -> Path:

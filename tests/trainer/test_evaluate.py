@@ -226,6 +226,14 @@ def test_a_survey_on_which_picks_are_split_otherwise_is_said(run: Run, tmp_path:
     asked = json.loads((copy.folder / "run.json").read_text())
     del asked["split_sha256"]
     (copy.folder / "run.json").write_text(json.dumps(asked))
+    with pytest.raises(RunError) as caught:
+        find_trained([copy.folder], other)
+    assert str(caught.value) == (
+        f"Inline 20 of {other} has other amplitudes than {copy.folder} was trained on. Say where the survey of then is "
+        "with `--survey CUBE.sgy`, or fit the network again."
+    )
+    del asked["section_sha256"]
+    (copy.folder / "run.json").write_text(json.dumps(asked))
     assert len(find_trained([copy.folder], other)) == 1
 
 

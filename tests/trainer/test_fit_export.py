@@ -140,7 +140,7 @@ def test_a_survey_that_moved_can_be_pointed_at(run: Run, tmp_path: Path, tiny_su
         export("waldeland", run.folder, tmp_path, survey=gone)
     assert str(caught.value) == (
         "The export is proved on patches of the survey that the network was trained on, and there is no file at "
-        f"{gone}. Say where it is now: `trainer export waldeland --survey CUBE.sgy`."
+        f"{gone}. Say where it is now by `--survey CUBE.sgy` beside what you gave."
     )
     moved = tmp_path / "moved.sgy"
     moved.write_bytes(tiny_survey.read_bytes())
@@ -352,6 +352,12 @@ def test_what_is_cheap_is_checked_without_tensorflow(tmp_path: Path, tiny_survey
         (*good, "--run", "runs"): "runs is not empty, and a run needs a folder of its own.",
         (*good, "--run", "file"): "file cannot be a run folder: Not a directory.",
         (*good, "--name", "a/b"): "A model's name is the name of its file, without folders, and 'a/b' is not.",
+        (*good, "--name", ".."): "A model's name is the name of its file, without folders, and '..' is not.",
+        (
+            *good,
+            "--name",
+            "a.Slice",
+        ): "A model's name does not end in .slice, as its slice model's does: not 'a.Slice'.",
         ("export", "nope"): "There is no network 'nope'. There are: waldeland, vgg16, resnet50, vgg16-context.",
         (*good, "--name", "a.onnx"): "A model's name is that of its file without .onnx: 'a' in place of 'a.onnx'.",
         ("export", "waldeland", "--name", "a.ONNX"): (
@@ -498,6 +504,61 @@ def test_only_checkpoints_are_taken_for_such(tmp_path: Path) -> None:
     assert (len(run.checkpoints()), run.epochs_done()) == (2, 12_345)
 
 
+def test_an_export_is_proved_on_the_amplitudes_that_were_trained_on(run: Run, tmp_path: Path) -> None:
+    louder = tmp_path / "louder.sgy"
+    louder.write_bytes(segy_bytes(grid([19, 20, 21], range(300, 360)), 2 * np.concatenate([textured(60, 50)] * 3)))
+    with pytest.raises(
+        RunError, match=rf"^Inline 20 of {louder} has other amplitudes than {run.folder} was trained on"
+    ):
+        export("waldeland", run.folder, tmp_path, survey=louder)
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_a_survey_that_moved_is_gone_on_with_where_its_line_numbers_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def prepare_again(run: Run, survey: Path, _say: object, header_bytes: tuple[int, int]) -> None:
+        asked.append((run.folder, survey, header_bytes))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.runs.find_unfinished_run", lambda _network, folder: Run(folder))
+    monkeypatch.setattr("trainer.runs.prepare_again", prepare_again)
+    with pytest.raises(KeyboardInterrupt):
+        cli.fit("waldeland", Path("c.sgy"), run=tmp_path, resume=True, inline_byte=9, crossline_byte=21)
+    assert asked == [(tmp_path, Path("c.sgy"), (9, 21))]
+
+
+def test_a_resumed_run_that_is_stopped_in_its_first_epoch_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
+    """Another process may be at work on it."""
+    prepared = prepare(FitRequest("waldeland", tiny_survey, (tiny_picks,), split="random", patch_size=16))
+    run = Run(tmp_path / "my run")
+    run.folder.mkdir()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.fit._train", stop)
+    with pytest.raises(Cancelled) as caught:
+        fit(prepared, run)
+    assert str(caught.value) == "Stopped; nothing half-written is left."
+    assert not run.folder.exists()
+    run.folder.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr("trainer.runs.Run.discard_if_untrained", lambda _: None)
+        with pytest.raises(Cancelled):
+            fit(prepared, run)
+    with pytest.raises(Cancelled) as caught:
+        fit(prepared, run)
+    assert str(caught.value) == (
+        f'Stopped. To go on after epoch 0: `trainer fit waldeland --run "{run.folder}" --resume`.'
+    )
+    assert run.asked
+
+
 @pytest.mark.parametrize(
     "wish",
     [
@@ -513,8 +574,6 @@ def test_only_checkpoints_are_taken_for_such(tmp_path: Path) -> None:
         {"survey_name": "a"},
         {"licence": "a"},
         {"polarity": "a"},
-        {"inline_byte": 9},
-        {"crossline_byte": 21},
     ],
 )
 def test_a_resumed_run_takes_no_other_wishes(wish: dict[str, Any]) -> None:
