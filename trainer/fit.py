@@ -41,23 +41,21 @@ def fit(prepared: Prepared, run: Run, say: Callable[[str], None] = lambda _: Non
 
     A run with a checkpoint goes on from it; of one without, nothing is used.
 
-    Raises OutputError: the run folder takes no more. RunError: the checkpoint cannot be read. OptionError: initial
-    weights cannot be had, or the loss was never a number. Cancelled: Ctrl-C, with a sentence on what is kept. What was
-    trained of a first epoch that did not end goes.
+    Raises OutputError: the run folder takes no more, or another process trains in it. RunError: the checkpoint cannot
+    be read. OptionError: initial weights cannot be had, or the loss was never a number. Cancelled: Ctrl-C, with a
+    sentence on what is kept. What was trained of a first epoch that did not end goes.
     """
-    ours = not run.asked  # else another process may be at work on its first epoch
-    try:
-        if not run.epochs_done():
-            _start(prepared, run, say)
-        _train_and_score(prepared, run, say, live)
-    except KeyboardInterrupt as stop:
-        if ours:
+    with run.held():
+        try:
+            if not run.epochs_done():
+                _start(prepared, run, say)
+            _train_and_score(prepared, run, say, live)
+        except KeyboardInterrupt as stop:
             run.discard_if_untrained()
-        raise Cancelled(_what_is_kept(run, prepared.request.network)) from stop
-    except BaseException:
-        if ours:
+            raise Cancelled(_what_is_kept(run, prepared.request.network)) from stop
+        except BaseException:
             run.discard_if_untrained()
-        raise
+            raise
     return run
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from infer.card import ModelCard
-from infer.errors import InferError, LineNotFoundError, SurveyNotFoundError
+from infer.errors import InferError, LineNotFoundError, OutputError, SurveyNotFoundError
 from infer.files import writing
+from infer.journal import held
 from infer.section import LineKind, Section
 from trainer.names import check_network, quoted
 from trainer.pick_files import PicksError
@@ -91,6 +92,26 @@ class Run:
         """After how many epochs the newest checkpoint was left; 0 if there is none."""
         return max((int(path.stem.removeprefix("epoch-")) for path in self.checkpoints()), default=0)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training here, where the file system has locks.
+
+        Raises OutputError: another one does, or the folder takes no file.
+        """
+        lock = self.folder / ".lock"
+        try:
+            lock.touch()
+        except OSError as error:
+            raise OutputError(f"{self.folder} takes no file: {error.strerror}.") from error
+        with held(lock):
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    lock.unlink()
+                    if not any(self.folder.iterdir()):  # of a training that left nothing
+                        self.folder.rmdir()
+
     @property
     def trained(self) -> bool:
         """Whether it holds a network of one whole epoch at least, and not of one that was stopped before its end."""
@@ -153,13 +174,12 @@ class Run:
         return ModelCard.from_json(text)
 
     def discard_if_untrained(self) -> None:
-        """Remove what a training left that did not end its first epoch, and the folder with it if it is empty then."""
+        """Remove what a training left that did not end its first epoch."""
         if self.finished or self.epochs_done():
             return
         with suppress(OSError):
             for path in (self._settings, self.model, self.history, self.curves):
                 path.unlink(missing_ok=True)
-            self.folder.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -186,13 +206,18 @@ def new_run(network: str, folder: Path | None) -> Run:
 
     Raises RunError: there is something in it, or it cannot be made.
     """
-    folder = folder or RUNS / f"{network}-{datetime.now():%Y%m%d-%H%M%S}"
+    named = RUNS / f"{network}-{datetime.now():%Y%m%d-%H%M%S}"
     check_vacant(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be a run folder: {error.strerror}.") from error
-    return Run(folder)
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        place = folder or named.with_name(named.name + suffix)
+        try:
+            place.mkdir(parents=True, exist_ok=folder is not None)
+        except FileExistsError:  # of another training that was begun in the same second
+            continue
+        except OSError as error:
+            raise RunError(f"{place} cannot be a run folder: {error.strerror}.") from error
+        return Run(place)
+    raise RunError(f"{named} is there already, and so are all that are numbered after it: give a folder with --run.")
 
 
 def find_unfinished_run(network: str, folder: Path | None) -> Run:

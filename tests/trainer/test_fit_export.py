@@ -530,33 +530,56 @@ def test_a_survey_that_moved_is_gone_on_with_where_its_line_numbers_are(
     assert asked == [(tmp_path, Path("c.sgy"), (9, 21))]
 
 
-def test_a_resumed_run_that_is_stopped_in_its_first_epoch_stays(
+def test_a_run_that_is_trained_is_left_alone_by_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
 ) -> None:
-    """Another process may be at work on it."""
+    prepared = prepare(FitRequest("waldeland", tiny_survey, (tiny_picks,), split="random", patch_size=16))
+    run = Run(tmp_path / "my run")
+    run.folder.mkdir()
+    refused: list[str] = []
+
+    def train(*_: object) -> None:
+        before = {path: path.read_bytes() for path in run.folder.iterdir()}
+        with pytest.raises(OutputError) as caught:
+            fit(prepared, run)
+        refused.append(str(caught.value))
+        assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.fit._train", train)
+    with pytest.raises(Cancelled) as stopped:
+        fit(prepared, run)
+    assert refused[0].startswith("Another run is at work on the same output")
+    assert str(stopped.value) == "Stopped; nothing half-written is left."
+    assert not run.folder.exists()
+
+
+def test_trainings_of_the_same_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [new_run("waldeland", None).folder for _ in range(3)]
+    assert len({*runs}) == 3
+    assert all(folder.is_dir() for folder in runs)
+
+
+def test_a_folder_with_spaces_is_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
+) -> None:
     prepared = prepare(FitRequest("waldeland", tiny_survey, (tiny_picks,), split="random", patch_size=16))
     run = Run(tmp_path / "my run")
     run.folder.mkdir()
 
-    def stop(*_: object) -> None:
+    def train(*_: object) -> None:
+        run.checkpoint(1).touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.fit._train", stop)
-    with pytest.raises(Cancelled) as caught:
+    monkeypatch.setattr("trainer.fit._train", train)
+    with pytest.raises(Cancelled) as stopped:
         fit(prepared, run)
-    assert str(caught.value) == "Stopped; nothing half-written is left."
-    assert not run.folder.exists()
-    run.folder.mkdir()
-    with monkeypatch.context() as patched:
-        patched.setattr("trainer.runs.Run.discard_if_untrained", lambda _: None)
-        with pytest.raises(Cancelled):
-            fit(prepared, run)
-    with pytest.raises(Cancelled) as caught:
-        fit(prepared, run)
-    assert str(caught.value) == (
-        f'Stopped. To go on after epoch 0: `trainer fit waldeland --run "{run.folder}" --resume`.'
+    assert str(stopped.value) == (
+        f'Stopped. To go on after epoch 1: `trainer fit waldeland --run "{run.folder}" --resume`.'
     )
-    assert run.asked
 
 
 @pytest.mark.parametrize(
