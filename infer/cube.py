@@ -325,8 +325,10 @@ def _is_taken(path: Path) -> bool:
 
 def _partials_of(run: Mapping[str, Any], out: Path) -> set[Path]:
     """What a run has made that a journal tells of."""
-    quantities = dict.fromkeys(map(str, run["output"][1:])) if run else {}
-    return set(_partials(outputs_of(out, quantities), visible=run["run"] == KEEPING).values()) if quantities else set()
+    if not run:
+        return set()
+    files = outputs_of(out, dict.fromkeys(map(str, run["output"][1:])))
+    return set(_partials(files, visible=run.get("run") == KEEPING).values())
 
 
 def _check_free(path: Path) -> None:
