@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from infer.classification import probabilities_at
 from infer.cube_plan import CONFIDENCE, FACIES, KEEPING, PROBABILITY, Block, CubeRequest, Plan, outputs_of, partial_of
 from infer.errors import DependencyError, InferError, OutputError
-from infer.files import check_not_survey
+from infer.files import check_free, check_not_survey, is_taken
 from infer.journal import Journal, begun, held
 from infer.section import NO_DATA, LineKind, Section
 from infer.workers import Progress
@@ -77,7 +76,7 @@ class CubeRun:
         with sentences(request.out):
             its = _partials_of(begun(path), request.out)
             for partial in set(self.partials.values()) - its:
-                _check_free(partial)
+                check_free(partial)
             if path.exists():
                 with held(path):  # nobody else is at work
                     if restart:
@@ -92,9 +91,9 @@ class CubeRun:
 
     def _check_names(self) -> None:
         """Raise OutputError where something has an output's name, or where finished blocks are gone."""
-        named = {name for name, path in self.files.items() if _is_taken(path)}
+        named = {name for name, path in self.files.items() if is_taken(path)}
         if named and self.remaining:
-            _check_free(self.files[min(named)])
+            check_free(self.files[min(named)])
         for name in sorted(set(self.files) - named):
             if self.journal.done and not self.partials[name].exists():
                 raise OutputError(
@@ -122,7 +121,7 @@ class CubeRun:
     def _forget(self, partials: Iterable[Path]) -> None:
         """Delete what another run has left, unless this one cannot begin."""
         for path in self.files.values():
-            _check_free(path)
+            check_free(path)
         self._check_room(sum(path.stat().st_size for path in partials if path.is_file()))
         for path in partials:
             check_not_survey(path, self.plan.request.cube)
@@ -208,7 +207,7 @@ class CubeRun:
         """
         for name, partial in self.partials.items():
             if partial.exists():  # all quantities of a .zarr are in one
-                if _is_taken(self.files[name]):
+                if is_taken(self.files[name]):
                     raise OutputError(
                         f"{self.files[name]} has appeared meanwhile, and is not replaced. Move it away, and the same "
                         f"command gives its name to {partial}, which is whole."
@@ -319,21 +318,12 @@ def _partials(files: Mapping[str, Path], *, visible: bool) -> dict[str, Path]:
     return {name: partial_of(path, visible=visible) for name, path in files.items()}
 
 
-def _is_taken(path: Path) -> bool:
-    return os.path.lexists(path)  # a link to nothing would be in the way as well
-
-
 def _partials_of(run: Mapping[str, Any], out: Path) -> set[Path]:
     """What a run has made that a journal tells of."""
     if not run:
         return set()
     files = outputs_of(out, dict.fromkeys(map(str, run["output"][1:])))
     return set(_partials(files, visible=run.get("run") == KEEPING).values())
-
-
-def _check_free(path: Path) -> None:
-    if _is_taken(path):
-        raise OutputError(f"{path} is there already. Choose another name, or delete it first.")
 
 
 def _delete(path: Path) -> None:

@@ -59,6 +59,17 @@ def check_folder(path: Path) -> None:
         raise OutputError(f"{path} cannot be written: {path.parent} is not a folder that can be written to.")
 
 
+def check_free(path: Path) -> None:
+    """Raise OutputError where something has that name, be it a link to nothing."""
+    if is_taken(path):
+        raise OutputError(f"{path} is there already. Choose another name, or delete it first.")
+
+
+def is_taken(path: Path) -> bool:
+    """Whether something has that name; a link to nothing is in the way as well."""
+    return os.path.lexists(path)
+
+
 def check_not_survey(path: Path, survey: Path) -> None:
     """Raise OutputError where `path` leads to the survey's own file: names may differ in case, or be links."""
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from infer.errors import DependencyError, OutputError
-from infer.files import check_folder, check_not_survey, writing
+from infer.files import check_folder, check_free, check_not_survey, writing
 from infer.section import FaciesSection
 from infer.segy_output import file_header, trace_rows
 from infer.survey import Survey
@@ -46,8 +46,8 @@ def check_outputs(paths: Iterable[Path], source: Path | None = None) -> None:
 def check_surveys_kept(paths: Iterable[Path]) -> None:
     """Raise OutputError where a SEG-Y file would be replaced: it may be somebody's survey."""
     for path in paths:
-        if path.suffix.lower() in _SEGY and path.exists():
-            raise OutputError(f"{path} is there already. Choose another name, or delete it first.")
+        if path.suffix.lower() in _SEGY and path.exists():  # a link to nothing is written through
+            check_free(path)
 
 
 def write(result: FaciesSection, path: str | Path, survey: Survey | None = None) -> None:
