@@ -142,7 +142,8 @@ def _open_zarr(path: Path) -> FinishedCube:
         facies = group["facies"]
         inline, crossline, twt_ms = (group[name][:] for name in ("inline", "crossline", "twt_ms"))
         names, colours = (tuple(facies.attrs[name]) for name in ("facies_names", "facies_colours"))
-        interval_ms = float(group["twt_ms"].attrs.get("sample_interval_ms") or (np.diff(twt_ms)[:1].sum() or 1.0))
+        between_ms = twt_ms[1] - twt_ms[0] if len(twt_ms) > 1 else 1.0
+        interval_ms = float(group["twt_ms"].attrs.get("sample_interval_ms", between_ms))  # older ones do not say it
         model = str(group.attrs["model"])
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # of zarr and of JSON
         raise SurveyError(f"{path} is no cube of facies as `infer cube` writes it: {error}.") from error

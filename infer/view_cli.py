@@ -76,7 +76,6 @@ def _draw_line(finished: FinishedCube, kind: LineKind, number: int, source: Surv
 
     facies = finished.line(kind, number)
     crossing = finished.crossline if kind == "inline" else finished.inline
-    step = float(finished.twt_ms[1] - finished.twt_ms[0]) if len(finished.twt_ms) > 1 else 1.0
     amplitude = np.zeros(facies.shape, np.float32)
     if source:
         line = source.read_line(kind, number)
@@ -84,7 +83,12 @@ def _draw_line(finished: FinishedCube, kind: LineKind, number: int, source: Surv
         first = int(np.abs(line.twt_ms - finished.twt_ms[0]).argmin())
         amplitude = line.amplitude[traces, first : first + facies.shape[1]]
     section = Section.from_amplitude(
-        amplitude, kind, number, crossing=crossing, sample_interval_ms=step, first_twt_ms=float(finished.twt_ms[0])
+        amplitude,
+        kind,
+        number,
+        crossing=crossing,
+        sample_interval_ms=finished.sample_interval_ms,
+        first_twt_ms=float(finished.twt_ms[0]),
     )
     section.live[:] = (facies != NO_DATA).any(axis=1)
     clip = source.amplitude_clip if source else 1.0
