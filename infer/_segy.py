@@ -137,7 +137,7 @@ class SegyFile:
     """The path from the root: the working directory may change."""
 
     def __post_init__(self) -> None:
-        """Find the place from the working directory of now, unless it is a copy's."""
+        """Find the place from the working directory of now."""
         object.__setattr__(self, "place", Path(os.path.abspath(self.path)))  # noqa: PTH100 - asks for no folder if absolute
 
     @property

@@ -23,7 +23,6 @@ _PIECE = 4096  # traces that are written at once, at most
 _LONGEST_DELAY = 32_767
 _OTHER_TIMES = (95, 97, 99, 101, 103, 105, 107, 111, 113)  # that bytes 215-216 scale: upholes, statics, lags, mutes
 _EXACT_MS = 1e-5
-_SCALARS = (1, -10, -100, -1000, -10_000, 10, 100, 1000, 10_000)  # of times: the finest is not the first to be tried
 
 
 class SegyStore:
@@ -144,7 +143,7 @@ class _FirstTime(NamedTuple):
         scalars: list[int | None] = [None]
         if file.binary.revision >= (1, 0):
             own = int(file.column(file.headers(np.array([0])), _segy.TIME_SCALAR)[0])
-            scalars = [*(own for _ in range(own in (0, *TIME_SCALARS))), *_SCALARS]
+            scalars = [own, *TIME_SCALARS] if own in (0, *TIME_SCALARS) else [*TIME_SCALARS]
         ways = []
         for scalar in scalars:
             factor = float(_segy.factors(np.array([scalar or 0], np.int16))[0])
