@@ -1,7 +1,9 @@
-"""The names of networks, recipes, splits and precisions, for what must know them without Keras; and a model's name."""
+"""The names of networks, recipes, splits and precisions, for what must know them without Keras; and names of files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from infer.errors import OptionError, OutputError
@@ -64,6 +66,12 @@ def check_model_name(name: str) -> None:
         raise OutputError(f"A model's name is that of its file without .onnx: '{name[:-5]}' in place of '{name}'.")
     if name.lower().endswith(".slice"):
         raise OutputError(f"A model's name does not end in .slice, as its slice model's does: not '{name}'.")
+
+
+def numbered(name: str) -> Iterator[str]:
+    """The name, and then that name with a number, without end: for something that has a name of its own."""
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
 
 
 def quoted(word: object) -> str:

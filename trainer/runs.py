@@ -19,7 +19,7 @@ from infer.errors import InferError, LineNotFoundError, OutputError, SurveyNotFo
 from infer.files import writing
 from infer.journal import held
 from infer.section import LineKind, Section
-from trainer.names import check_network, quoted
+from trainer.names import check_network, numbered, quoted
 from trainer.pick_files import PicksError
 from trainer.pick_sources import sha256
 from trainer.request import FitRequest, HeaderBytes, Prepared, prepare
@@ -206,18 +206,17 @@ def new_run(network: str, folder: Path | None) -> Run:
 
     Raises RunError: there is something in it, or it cannot be made.
     """
-    named = RUNS / f"{network}-{datetime.now():%Y%m%d-%H%M%S}"
     check_vacant(folder)
-    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-        place = folder or named.with_name(named.name + suffix)
+    places = iter([folder]) if folder else map(RUNS.joinpath, numbered(f"{network}-{datetime.now():%Y%m%d-%H%M%S}"))
+    for place in places:
         try:
-            place.mkdir(parents=True, exist_ok=folder is not None)
+            place.mkdir(parents=True, exist_ok=place == folder)
         except FileExistsError:  # of another training that was begun in the same second
             continue
         except OSError as error:
             raise RunError(f"{place} cannot be a run folder: {error.strerror}.") from error
         return Run(place)
-    raise RunError(f"{named} is there already, and so are all that are numbered after it: give a folder with --run.")
+    raise RunError(f"{folder} cannot be a run folder: it is a file.")  # since it was looked at
 
 
 def find_unfinished_run(network: str, folder: Path | None) -> Run:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 from infer.card import ModelCard, read_card
 from infer.errors import ModelError, OutputError
-from trainer.names import check_model_name, quoted
+from trainer.names import check_model_name, numbered, quoted
 
 EXPORTED = Path("exported")
 
@@ -46,18 +44,13 @@ def export_command(network: str, run: Path, fitted_name: str, out: Path = EXPORT
     """
     name = ""
     if _file(out, fitted_name or network).exists():
-        name = next(free for free in _numbered(fitted_name or "mine") if not _file(out, free).exists())
+        name = next(free for free in numbered(fitted_name or "mine") if not _file(out, free).exists())
     words = ["trainer", "export", network, "--run", str(run), *(["--name", name] if name else [])]
     return " ".join(map(quoted, words))
 
 
 def _file(out: Path, name: str) -> Path:
     return out / f"{name}.onnx"
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}-{number}" for number in count(2))
 
 
 def _card_of_same_weights(path: Path, weights_sha256: str) -> ModelCard | None:

@@ -41,7 +41,7 @@ from trainer.networks import NETWORKS, find_network
 from trainer.pick_sources import sha256
 from trainer.picks import PicksError
 from trainer.recipes import find_recipe
-from trainer.request import FitRequest, prepare
+from trainer.request import FitRequest, Prepared, prepare
 from trainer.runs import (
     Run,
     RunError,
@@ -530,12 +530,18 @@ def test_a_survey_that_moved_is_gone_on_with_where_its_line_numbers_are(
     assert asked == [(tmp_path, Path("c.sgy"), (9, 21))]
 
 
-def test_a_run_that_is_trained_is_left_alone_by_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
-) -> None:
-    prepared = prepare(FitRequest("waldeland", tiny_survey, (tiny_picks,), split="random", patch_size=16))
+@pytest.fixture
+def unfitted(tmp_path: Path, tiny_survey: Path, tiny_picks: Path) -> tuple[Prepared, Run]:
+    """A training that is prepared, and its folder, which has a space in its name."""
     run = Run(tmp_path / "my run")
     run.folder.mkdir()
+    return prepare(asked(tiny_survey, tiny_picks, patch_size=16)), run
+
+
+def test_a_run_that_is_trained_is_left_alone_by_others(
+    unfitted: tuple[Prepared, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, run = unfitted
     refused: list[str] = []
 
     def train(*_: object) -> None:
@@ -563,12 +569,8 @@ def test_trainings_of_the_same_second_have_folders_of_their_own(
     assert all(folder.is_dir() for folder in runs)
 
 
-def test_a_folder_with_spaces_is_quoted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_survey: Path, tiny_picks: Path
-) -> None:
-    prepared = prepare(FitRequest("waldeland", tiny_survey, (tiny_picks,), split="random", patch_size=16))
-    run = Run(tmp_path / "my run")
-    run.folder.mkdir()
+def test_a_folder_with_spaces_is_quoted(unfitted: tuple[Prepared, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared, run = unfitted
 
     def train(*_: object) -> None:
         run.checkpoint(1).touch()
